@@ -1,0 +1,269 @@
+"""What gateways and relays exchange with the control plane.
+
+Every request but `enrol` is authenticated by a signed assertion (`api.assertion`). Credentials travel only inside
+`sealed` fields: HPKE to a key that the receiver made for this one request (`wardgate.sealing`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import Base64Bytes, BaseModel, Field
+
+from .models import EndReason, Name, Request, TestResult
+
+
+class EnrolRequest(Request):
+    """Proof of an enrolment token without sending its secret: HMAC-SHA-256(secret, "enrol1" ‖ csr DER)."""
+
+    token_id: str = Field(max_length=64)
+    kind: Literal["gateway", "relay"]
+    name: Name | None = None
+    csr: Base64Bytes = Field(description="DER.")
+    proof: Base64Bytes
+    version: str = Field(default="", max_length=64)
+
+
+class EnrolAnswer(BaseModel):
+    """Identity of the newcomer. `proof` is HMAC-SHA-256(secret, "enrolled1" ‖ id ‖ certificate DER ‖ root DER)."""
+
+    id: str
+    name: str
+    project_id: str | None = None
+    certificate: Base64Bytes = Field(description="Leaf, DER.")
+    intermediate: Base64Bytes = Field(description="The issuer of the leaf, DER.")
+    root: Base64Bytes = Field(description="DER; its SHA-256 is the fingerprint in the token.")
+    trust: dict[str, Base64Bytes] = Field(
+        description="Intermediates by name (gateways, relays, sessions), DER, each signed by the root."
+    )
+    proof: Base64Bytes
+
+
+class RenewRequest(Request):
+    """A new certificate for the key in `csr` (DER), which may be a new key."""
+
+    csr: Base64Bytes
+
+
+class RenewAnswer(BaseModel):
+    """The renewed certificate."""
+
+    certificate: Base64Bytes
+    intermediate: Base64Bytes
+
+
+class RelayAddress(BaseModel):
+    """A relay that a gateway keeps a control connection to."""
+
+    id: str
+    name: str
+    address: str
+
+
+class LiveSession(Request):
+    """One session that the gateway holds a lease for."""
+
+    session_id: str
+    epoch: int
+    connections: int = 0
+
+
+class HeartbeatRequest(Request):
+    """What is alive at the gateway."""
+
+    version: str = Field(default="", max_length=64)
+    sessions: list[LiveSession] = Field(default_factory=list)
+    advertise: str | None = Field(default=None, max_length=300, description="Address of the direct route, host:port.")
+    spool_bytes: int = 0
+
+
+class SessionOrder(BaseModel):
+    """A session that must die, and why."""
+
+    session_id: str
+    reason: EndReason
+    message: str | None = None
+
+
+class SessionRenewal(BaseModel):
+    """A lease that was renewed: seconds from the answer on."""
+
+    session_id: str
+    renew_by_s: float
+    expires_in_s: float
+
+
+class HeartbeatAnswer(BaseModel):
+    """What must end, what was renewed, and which relays to be reachable through."""
+
+    end: list[SessionOrder] = Field(default_factory=list)
+    renewed: list[SessionRenewal] = Field(default_factory=list)
+    relays: list[RelayAddress] = Field(default_factory=list)
+    certificate_expires_at: datetime | None = None
+
+
+class MongoTarget(BaseModel):
+    """A deployment in structured fields, parsed and checked by the control plane; never a string to parse again."""
+
+    hosts: list[tuple[str, int]]
+    srv_host: str | None = None
+    set_name: str | None = None
+    load_balanced: bool = False
+    tls: bool
+    reject_unauthorized: bool
+    ca_certificate: str | None = None
+    auth_database: str
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="Checked options of the connection string: appName, connectTimeoutMS, …"
+    )
+
+
+class Credentials(BaseModel):
+    """One MongoDB user; exists only inside a sealed field."""
+
+    username: str
+    password: str
+    mechanism: Literal["DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256"] = "DEFAULT"
+
+
+class Policy(BaseModel):
+    """What the account allows beyond the default policy."""
+
+    allow_admin: bool = False
+
+
+class LeaseRequest(Request):
+    """Asks for the credentials of one live session, sealed to `public_key` (X25519, raw)."""
+
+    session_id: str
+    public_key: Base64Bytes
+
+
+class LeaseSecrets(BaseModel):
+    """The sealed part of a lease."""
+
+    credentials: Credentials
+
+
+class Lease(BaseModel):
+    """A new epoch of one session; the older one, if any, is fenced."""
+
+    session_id: str
+    project_id: str
+    epoch: int
+    user: str
+    user_id: str
+    resource: str
+    account: str
+    expires_in_s: float
+    renew_by_s: float
+    target: MongoTarget
+    policy: Policy
+    durability: Literal["strict", "process"] = "strict"
+    audit_key_id: str
+    audit_public_key: Base64Bytes = Field(description="X25519, raw; epoch keys are sealed to it.")
+    previous_head: Head | None = Field(default=None, description="What was acknowledged of the epoch before.")
+    sealed: Base64Bytes = Field(description="LeaseSecrets as JSON, HPKE, info `wardgate lease v1|<session>|<gateway>`.")
+
+
+class Head(BaseModel):
+    """The last acknowledged frame of an epoch."""
+
+    epoch: int
+    seq: int
+    hash: str = Field(description="SHA-256 of the frame, hex.")
+
+
+class SessionState(Request):
+    """The gateway's word on a session."""
+
+    epoch: int
+    status: Literal["active", "ended"]
+    end_reason: EndReason | None = None
+    message: str | None = Field(default=None, max_length=1024)
+
+
+class TestOrder(BaseModel):
+    """A connection test to run (link event `test`). `sealed` holds Credentials or is null: no login hop."""
+
+    __test__ = False
+
+    test_id: str
+    target: MongoTarget
+    credentials_wanted: bool = False
+
+
+class TestSecretsRequest(Request):
+    """Asks for the credentials of a test, sealed to `public_key` with info `wardgate test v1|<test>|<gateway>`."""
+
+    __test__ = False
+
+    public_key: Base64Bytes
+
+
+class TestSecrets(BaseModel):
+    """The answer."""
+
+    __test__ = False
+
+    sealed: Base64Bytes
+
+
+class TestReport(Request):
+    """What the gateway found."""
+
+    __test__ = False
+
+    result: TestResult
+
+
+class RecordsAck(BaseModel):
+    """What is durable now. `fenced` says that a newer epoch exists and this one takes no more than its own tail."""
+
+    session_id: str
+    epoch: int
+    seq: int
+    hash: str
+    fenced: bool = False
+
+
+class RelayHeartbeatRequest(Request):
+    """What a relay says of itself."""
+
+    version: str = Field(default="", max_length=64)
+    address: str = Field(max_length=300, description="`host:port` under which it is dialled.")
+    gateways: list[str] = Field(default_factory=list, description="Ids of gateways that are connected now.")
+    streams: int = 0
+
+
+class RelayHeartbeatAnswer(BaseModel):
+    """Gateways that may no longer connect."""
+
+    revoked: list[str] = Field(default_factory=list)
+    certificate_expires_at: datetime | None = None
+
+
+class RelayConfigRequest(Request):
+    """Asks for the relay's route key, sealed to `public_key` with info `wardgate relay key v1|<relay>`."""
+
+    public_key: Base64Bytes
+
+
+class RelayConfig(BaseModel):
+    """What a relay needs to work offline."""
+
+    sealed_key: Base64Bytes
+    gateway_ca: Base64Bytes = Field(description="The gateways intermediate, DER.")
+
+
+class LinkEvent(BaseModel):
+    """One server-sent event of the control link, by its `event:` name."""
+
+    end: SessionOrder | None = None
+    test: TestOrder | None = None
+    relays: list[RelayAddress] | None = None
+
+
+Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
+Lease.model_rebuild()

@@ -1,0 +1,121 @@
+"""Problem documents (RFC 9457) and their stable codes.
+
+A code is a promise: programs branch on it, so it is never renamed or reused. The HTTP status and the CLI's exit code
+both follow from the code, here and nowhere else, so that the three can't disagree.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+from pydantic import BaseModel, Field
+
+from ..errors import WardgateError
+
+
+class ProblemCode(StrEnum):
+    """Every code a problem document may bear; alphabetical, append-only."""
+
+    ACCOUNT_NEEDS_PASSWORD = "account_needs_password"  # noqa: S105
+    APPROVAL_REQUIRED = "approval_required"
+    CONFLICT = "conflict"
+    CONNECTION_TEST_FAILED = "connection_test_failed"
+    ENROLMENT_REFUSED = "enrolment_refused"
+    FORBIDDEN = "forbidden"
+    GATEWAY_OFFLINE = "gateway_offline"
+    INTERNAL = "internal"
+    INVALID_CONNECTION_STRING = "invalid_connection_string"
+    INVALID_CREDENTIALS = "invalid_credentials"
+    INVALID_DURATION = "invalid_duration"
+    INVALID_REQUEST = "invalid_request"
+    LEASE_REFUSED = "lease_refused"
+    MFA_REQUIRED = "mfa_required"
+    MFA_UNAVAILABLE = "mfa_unavailable"
+    NOT_FOUND = "not_found"
+    NOT_LOGGED_IN = "not_logged_in"
+    RATE_LIMITED = "rate_limited"
+    REASON_REQUIRED = "reason_required"
+    RECORDS_REFUSED = "records_refused"
+    RELAY_UNAVAILABLE = "relay_unavailable"
+    SESSION_ENDED = "session_ended"
+    TOO_LARGE = "too_large"
+
+
+# code: (HTTP status, exit code of the CLI, title)
+_FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
+    ProblemCode.ACCOUNT_NEEDS_PASSWORD: (409, 4, "The account's password must be entered again"),
+    ProblemCode.APPROVAL_REQUIRED: (403, 4, "Approval is required"),
+    ProblemCode.CONFLICT: (409, 1, "Conflict"),
+    ProblemCode.CONNECTION_TEST_FAILED: (422, 1, "The connection test failed"),
+    ProblemCode.ENROLMENT_REFUSED: (403, 4, "Enrolment refused"),
+    ProblemCode.FORBIDDEN: (403, 4, "Not allowed"),
+    ProblemCode.GATEWAY_OFFLINE: (503, 5, "The gateway is offline"),
+    ProblemCode.INTERNAL: (500, 1, "Internal error"),
+    ProblemCode.INVALID_CONNECTION_STRING: (422, 2, "Invalid connection string"),
+    ProblemCode.INVALID_CREDENTIALS: (401, 3, "Wrong e-mail or password"),
+    ProblemCode.INVALID_DURATION: (422, 2, "Invalid duration"),
+    ProblemCode.INVALID_REQUEST: (422, 2, "Invalid request"),
+    ProblemCode.LEASE_REFUSED: (403, 4, "Lease refused"),
+    ProblemCode.MFA_REQUIRED: (403, 4, "Multi-factor authentication is required"),
+    ProblemCode.MFA_UNAVAILABLE: (403, 4, "Multi-factor authentication is not available"),
+    ProblemCode.NOT_FOUND: (404, 4, "Not found"),
+    ProblemCode.NOT_LOGGED_IN: (401, 3, "Not logged in"),
+    ProblemCode.RATE_LIMITED: (429, 1, "Too many attempts"),
+    ProblemCode.REASON_REQUIRED: (403, 4, "A reason is required"),
+    ProblemCode.RECORDS_REFUSED: (409, 1, "Records refused"),
+    ProblemCode.RELAY_UNAVAILABLE: (503, 5, "No relay is available"),
+    ProblemCode.SESSION_ENDED: (409, 4, "The session has ended"),
+    ProblemCode.TOO_LARGE: (413, 2, "Request too large"),
+}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of a form; never what was typed into it."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """A problem document, `application/problem+json`."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    code: ProblemCode
+    errors: list[FieldError] = Field(default_factory=list)
+    context: dict[str, Any] = Field(default_factory=dict, description="Facts that a program may use, by code.")
+
+
+class ProblemError(WardgateError):
+    """Raised by services and by the API client alike; becomes a `Problem` at the HTTP door and an exit code in the CLI."""
+
+    def __init__(
+        self,
+        code: ProblemCode,
+        detail: str,
+        *,
+        errors: list[FieldError] | None = None,
+        context: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(code.value, detail)
+        self.problem = Problem(
+            title=_FACTS[code][2],
+            status=_FACTS[code][0],
+            detail=detail,
+            code=code,
+            errors=errors or [],
+            context=context or {},
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """The CLI's exit code for this problem (docs/cli.md)."""
+        return exit_code(self.problem.code)
+
+
+def exit_code(code: ProblemCode) -> int:
+    """The CLI's exit code for `code`."""
+    return _FACTS[code][1]
