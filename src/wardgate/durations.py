@@ -21,7 +21,7 @@ def parse(text: str) -> timedelta:
     if match is None or not text:
         raise WardgateError(
             "invalid_duration",
-            f"“{text[:40]}” is not a duration: write days, hours, minutes and seconds in that order, as 30m, 2h30m, 1d or 20s.",
+            f"“{text[:40]}” is not a duration: write days, hours, minutes, seconds in that order, as 2h30m.",
         )
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)

@@ -30,7 +30,7 @@ class Secret:
         return self._value.decode()
 
     def wipe(self) -> None:
-        """Overwrite the value in memory. Copies that `reveal` handed out are beyond reach, so this is hygiene, not proof."""
+        """Overwrite the value in memory. Copies that `reveal` gave out are beyond reach: hygiene, not proof."""
         for i in range(len(self._value)):
             self._value[i] = 0
         self._value.clear()

@@ -6,12 +6,32 @@ Every request but `enrol` is authenticated by a signed assertion (`api.assertion
 
 from __future__ import annotations
 
+import base64
+import binascii
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Base64Bytes, BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from .models import EndReason, Name, Request, TestResult
+
+
+def _from_base64(value: object) -> object:
+    """Text is base64 (RFC 4648, padded, strict); bytes are taken as they are, so that models are built from bytes."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError("not base64") from error
+
+
+Binary = Annotated[
+    bytes,
+    BeforeValidator(_from_base64),
+    PlainSerializer(lambda value: base64.b64encode(value).decode(), return_type=str, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "byte"}),
+]
 
 
 class EnrolRequest(Request):
@@ -20,8 +40,8 @@ class EnrolRequest(Request):
     token_id: str = Field(max_length=64)
     kind: Literal["gateway", "relay"]
     name: Name | None = None
-    csr: Base64Bytes = Field(description="DER.")
-    proof: Base64Bytes
+    csr: Binary = Field(description="DER.")
+    proof: Binary
     version: str = Field(default="", max_length=64)
 
 
@@ -31,26 +51,26 @@ class EnrolAnswer(BaseModel):
     id: str
     name: str
     project_id: str | None = None
-    certificate: Base64Bytes = Field(description="Leaf, DER.")
-    intermediate: Base64Bytes = Field(description="The issuer of the leaf, DER.")
-    root: Base64Bytes = Field(description="DER; its SHA-256 is the fingerprint in the token.")
-    trust: dict[str, Base64Bytes] = Field(
+    certificate: Binary = Field(description="Leaf, DER.")
+    intermediate: Binary = Field(description="The issuer of the leaf, DER.")
+    root: Binary = Field(description="DER; its SHA-256 is the fingerprint in the token.")
+    trust: dict[str, Binary] = Field(
         description="Intermediates by name (gateways, relays, sessions), DER, each signed by the root."
     )
-    proof: Base64Bytes
+    proof: Binary
 
 
 class RenewRequest(Request):
     """A new certificate for the key in `csr` (DER), which may be a new key."""
 
-    csr: Base64Bytes
+    csr: Binary
 
 
 class RenewAnswer(BaseModel):
     """The renewed certificate."""
 
-    certificate: Base64Bytes
-    intermediate: Base64Bytes
+    certificate: Binary
+    intermediate: Binary
 
 
 class RelayAddress(BaseModel):
@@ -137,7 +157,7 @@ class LeaseRequest(Request):
     """Asks for the credentials of one live session, sealed to `public_key` (X25519, raw)."""
 
     session_id: str
-    public_key: Base64Bytes
+    public_key: Binary
 
 
 class LeaseSecrets(BaseModel):
@@ -162,9 +182,9 @@ class Lease(BaseModel):
     policy: Policy
     durability: Literal["strict", "process"] = "strict"
     audit_key_id: str
-    audit_public_key: Base64Bytes = Field(description="X25519, raw; epoch keys are sealed to it.")
+    audit_public_key: Binary = Field(description="X25519, raw; epoch keys are sealed to it.")
     previous_head: Head | None = Field(default=None, description="What was acknowledged of the epoch before.")
-    sealed: Base64Bytes = Field(description="LeaseSecrets as JSON, HPKE, info `wardgate lease v1|<session>|<gateway>`.")
+    sealed: Binary = Field(description="LeaseSecrets as JSON, HPKE, info `wardgate lease v1|<session>|<gateway>`.")
 
 
 class Head(BaseModel):
@@ -185,7 +205,7 @@ class SessionState(Request):
 
 
 class TestOrder(BaseModel):
-    """A connection test to run (link event `test`). `sealed` holds Credentials or is null: no login hop."""
+    """A connection test to run (link event `test`); with `credentials_wanted` the login hop is tested too."""
 
     __test__ = False
 
@@ -199,7 +219,7 @@ class TestSecretsRequest(Request):
 
     __test__ = False
 
-    public_key: Base64Bytes
+    public_key: Binary
 
 
 class TestSecrets(BaseModel):
@@ -207,7 +227,7 @@ class TestSecrets(BaseModel):
 
     __test__ = False
 
-    sealed: Base64Bytes
+    sealed: Binary
 
 
 class TestReport(Request):
@@ -247,14 +267,14 @@ class RelayHeartbeatAnswer(BaseModel):
 class RelayConfigRequest(Request):
     """Asks for the relay's route key, sealed to `public_key` with info `wardgate relay key v1|<relay>`."""
 
-    public_key: Base64Bytes
+    public_key: Binary
 
 
 class RelayConfig(BaseModel):
     """What a relay needs to work offline."""
 
-    sealed_key: Base64Bytes
-    gateway_ca: Base64Bytes = Field(description="The gateways intermediate, DER.")
+    sealed_key: Binary
+    gateway_ca: Binary = Field(description="The gateways intermediate, DER.")
 
 
 class LinkEvent(BaseModel):
@@ -265,5 +285,4 @@ class LinkEvent(BaseModel):
     relays: list[RelayAddress] | None = None
 
 
-Fingerprint = Annotated[str, Field(pattern=r"^[0-9a-f]{64}\Z")]
 Lease.model_rebuild()

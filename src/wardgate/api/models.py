@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from ..ids import NAME_PATTERN
 
-Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}\Z", max_length=63)]
+Name = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$", max_length=63)]
 Item = TypeVar("Item")
 
 

@@ -90,7 +90,7 @@ class Problem(BaseModel):
 
 
 class ProblemError(WardgateError):
-    """Raised by services and by the API client alike; becomes a `Problem` at the HTTP door and an exit code in the CLI."""
+    """Raised by services and by the API client alike: a `Problem` at the HTTP door, an exit code in the CLI."""
 
     def __init__(
         self,
