@@ -35,7 +35,7 @@ Binary = Annotated[
 
 
 class EnrolRequest(Request):
-    """Proof of an enrolment token without sending its secret: HMAC-SHA-256(secret, "enrol1" ‖ csr DER)."""
+    """Proof of an enrolment token without sending its secret: `api.enrolment.csr_proof`, an HMAC over the CSR."""
 
     token_id: str = Field(max_length=64)
     kind: Literal["gateway", "relay"]
@@ -46,7 +46,7 @@ class EnrolRequest(Request):
 
 
 class EnrolAnswer(BaseModel):
-    """Identity of the newcomer. `proof` is HMAC-SHA-256(secret, "enrolled1" ‖ id ‖ certificate DER ‖ root DER)."""
+    """Identity of the newcomer. `proof` is `api.enrolment.answer_proof`, an HMAC over all the other fields."""
 
     id: str
     name: str
