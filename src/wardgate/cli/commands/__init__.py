@@ -1,0 +1,1 @@
+"""One file a topic; each command parses its options, asks the API, and prints."""

@@ -1,0 +1,181 @@
+"""`wardgate pam account …`: the account form on the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from pydantic import SecretStr
+
+from ...api.models import Account, AccountCreate, AccountUpdate
+from .. import options
+from ..exits import Exit, ExitError
+from ..forms import build, path
+from ..hops import print_test
+from ..output import exact, line, print_facts, print_json, print_table, when
+from ..settings import Settings
+
+
+def resource(function: options.Command) -> options.Command:
+    """`--resource`, given as `resource`."""
+    return click.option("--resource", required=True, help="The resource that it is a user of.")(function)
+
+
+def _told(account: Account, as_json: bool, verb: str) -> None:
+    if as_json:
+        print_json(account)
+        return
+    line(f"Account {account.name} on {account.resource} is {verb}.")
+    for warning in account.warnings:
+        line(f"note: {warning}", stderr=True)
+    if account.test is not None:
+        print_test(account.test)
+
+
+@click.command()
+@click.argument("name")
+@options.project_id
+@resource
+@click.option("--username", required=True, help="The MongoDB user.")
+@click.option("--password-stdin", is_flag=True, help="Read its password from standard input.")
+@click.option("--description", default="", help="What it is for.")
+@click.option("--require-mfa", is_flag=True, help="Ask for MFA at every access.")
+@click.option("--require-reason", is_flag=True, help="Ask for a reason at every access.")
+@click.option("--allow-admin", is_flag=True, help="Allow what the default policy refuses: users, roles, shutdown, …")
+@click.option("--max-duration", metavar="D", help="The longest session, as 8h.")
+@options.no_test
+@options.json_output
+@options.settings
+def add(
+    settings: Settings,
+    project_id: str,
+    resource: str,
+    name: str,
+    password_stdin: bool,
+    no_test: bool,
+    as_json: bool,
+    **fields: Any,
+) -> None:
+    """Add the MongoDB user NAME; nothing is saved unless its login works."""
+    password = _password(password_stdin)
+    body = build(AccountCreate, name=name, password=password, **fields)
+    with settings.api() as client:
+        saved = client.post(
+            path("projects", project_id, "resources", resource, "accounts"), Account, body, {"no_test": no_test}
+        )
+    _told(saved, as_json, "saved")
+
+
+def _password(from_stdin: bool) -> SecretStr:
+    if from_stdin:
+        return options.password_from_stdin()
+    if not options.on_terminal():
+        raise ExitError("no_terminal", "There is no terminal to ask on: use --password-stdin.", Exit.USAGE)
+    return options.password_from_terminal("MongoDB password")
+
+
+@click.command(name="list")
+@options.project_id
+@resource
+@options.json_output
+@options.settings
+def list_(settings: Settings, project_id: str, resource: str, as_json: bool) -> None:
+    """List a resource's accounts."""
+    with settings.api() as client:
+        accounts = list(client.pages(path("projects", project_id, "resources", resource, "accounts"), Account))
+    if as_json:
+        print_json(accounts)
+        return
+    print_table(
+        ("NAME", "USERNAME", "ASKS FOR", "MAXIMUM", "TESTED", "DESCRIPTION"),
+        [(a.name, a.username, _asks_for(a), a.max_duration or "–", when(a.tested_at), a.description) for a in accounts],
+        empty=f"No account yet: add one with `wardgate pam account add NAME --resource {resource}`.",
+    )
+
+
+def _asks_for(account: Account) -> str:
+    asked = [word for word, wanted in (("MFA", account.require_mfa), ("reason", account.require_reason)) if wanted]
+    if account.needs_password:
+        asked.append("its password again")
+    return ", ".join(asked) or "–"
+
+
+@click.command()
+@click.argument("name")
+@options.project_id
+@resource
+@options.json_output
+@options.settings
+def show(settings: Settings, project_id: str, resource: str, name: str, as_json: bool) -> None:
+    """Show the account NAME; its password is never shown."""
+    with settings.api() as client:
+        found = client.get(path("projects", project_id, "resources", resource, "accounts", name), Account)
+    if as_json:
+        print_json(found)
+        return
+    print_facts(
+        [
+            ("name", found.name),
+            ("id", found.id),
+            ("resource", found.resource),
+            ("description", found.description or None),
+            ("username", found.username),
+            ("asks for", _asks_for(found)),
+            ("maximum duration", found.max_duration or "none"),
+            ("administration", "allowed" if found.allow_admin else "refused"),
+            ("tested", exact(found.tested_at) or "never"),
+        ]
+    )
+
+
+@click.command()
+@click.argument("name")
+@options.project_id
+@resource
+@click.option("--username", help="The MongoDB user.")
+@click.option("--password-stdin", is_flag=True, help="Read a new password from standard input.")
+@click.option("--description", help="What it is for.")
+@click.option("--require-mfa/--no-require-mfa", default=None, help="Ask for MFA at every access.")
+@click.option("--require-reason/--no-require-reason", default=None, help="Ask for a reason at every access.")
+@click.option("--allow-admin/--no-allow-admin", default=None, help="Allow what the default policy refuses.")
+@click.option("--max-duration", metavar="D", help="The longest session, as 8h; `none` for no limit.")
+@options.no_test
+@options.json_output
+@options.settings
+def update(
+    settings: Settings,
+    project_id: str,
+    resource: str,
+    name: str,
+    password_stdin: bool,
+    max_duration: str | None,
+    no_test: bool,
+    as_json: bool,
+    **fields: Any,
+) -> None:
+    """Change the account NAME."""
+    changes = {field: value for field, value in fields.items() if value is not None}
+    if password_stdin:
+        changes["password"] = options.password_from_stdin()
+    if max_duration is not None:
+        changes["max_duration"] = None if max_duration == "none" else max_duration
+    if not changes:
+        raise ExitError(
+            "nothing_to_change", "Say what to change; see `wardgate pam account update --help`.", Exit.USAGE
+        )
+    place = path("projects", project_id, "resources", resource, "accounts", name)
+    with settings.api() as client:
+        saved = client.patch(place, Account, build(AccountUpdate, **changes), {"no_test": no_test})
+    _told(saved, as_json, "changed")
+
+
+@click.command()
+@click.argument("name")
+@options.project_id
+@resource
+@options.settings
+def remove(settings: Settings, project_id: str, resource: str, name: str) -> None:
+    """Remove the account NAME; the records of its sessions stay."""
+    with settings.api() as client:
+        client.call("DELETE", path("projects", project_id, "resources", resource, "accounts", name))
+    line(f"Account {name} on {resource} is removed.")

@@ -1,0 +1,109 @@
+"""`wardgate gateway` and `wardgate relay`: create, list, revoke."""
+
+from __future__ import annotations
+
+import click
+
+from ...api.models import Gateway, GatewayCreate, GatewayCreated, Relay, RelayCreate, RelayCreated
+from .. import options
+from ..forms import build, path
+from ..output import line, print_json, print_table, when
+from ..settings import Settings
+
+
+@click.command(name="create")
+@click.argument("name")
+@options.project_id
+@options.json_output
+@options.settings
+def gateway_create(settings: Settings, project_id: str, name: str, as_json: bool) -> None:
+    """Make a gateway called NAME; the enrolment token is shown this once."""
+    with settings.api() as client:
+        created = client.post(path("projects", project_id, "gateways"), GatewayCreated, build(GatewayCreate, name=name))
+    if as_json:
+        print_json(created)
+        return
+    line(f"Gateway {created.name} is {created.id}. Run this beside the database (the token works once, for an hour):")
+    line(f"  wardgate gateway run --name {created.name} --token {created.token} --data-dir ./{created.name}")
+
+
+@click.command(name="list")
+@options.project_id
+@options.json_output
+@options.settings
+def gateway_list(settings: Settings, project_id: str, as_json: bool) -> None:
+    """List a project's gateways."""
+    with settings.api() as client:
+        gateways = list(client.pages(path("projects", project_id, "gateways"), Gateway))
+    if as_json:
+        print_json(gateways)
+        return
+    print_table(
+        ("NAME", "STATUS", "SEEN", "VERSION", "SESSIONS", "ID"),
+        [(g.name, g.status, when(g.last_seen_at), g.version or "–", str(g.sessions), g.id) for g in gateways],
+        empty="No gateway yet: make one with `wardgate gateway create NAME`.",
+    )
+
+
+@click.command(name="revoke")
+@click.argument("name")
+@options.project_id
+@options.json_output
+@options.settings
+def gateway_revoke(settings: Settings, project_id: str, name: str, as_json: bool) -> None:
+    """Cut the gateway NAME off: its certificate is refused and its sessions end."""
+    with settings.api() as client:
+        revoked = client.post(path("projects", project_id, "gateways", name, "revoke"), Gateway)
+    if as_json:
+        print_json(revoked)
+    else:
+        line(f"Gateway {revoked.name} is revoked; its sessions are ended.")
+
+
+@click.command(name="create")
+@click.argument("name")
+@options.json_output
+@options.settings
+def relay_create(settings: Settings, name: str, as_json: bool) -> None:
+    """Make a relay called NAME; the enrolment token is shown this once."""
+    with settings.api() as client:
+        created = client.post("/relays", RelayCreated, build(RelayCreate, name=name))
+    if as_json:
+        print_json(created)
+        return
+    line(f"Relay {created.name} is {created.id}. Run this where people and gateways reach it (the token works once):")
+    line(
+        f"  wardgate relay run --name {created.name} --token {created.token} --data-dir ./{created.name} "
+        "--listen 0.0.0.0:8443 --advertise relay.example.com:8443"
+    )
+
+
+@click.command(name="list")
+@options.json_output
+@options.settings
+def relay_list(settings: Settings, as_json: bool) -> None:
+    """List the relays."""
+    with settings.api() as client:
+        relays = list(client.pages("/relays", Relay))
+    if as_json:
+        print_json(relays)
+        return
+    print_table(
+        ("NAME", "STATUS", "ADDRESS", "SEEN", "VERSION", "ID"),
+        [(r.name, r.status, r.address or "–", when(r.last_seen_at), r.version or "–", r.id) for r in relays],
+        empty="No relay yet: make one with `wardgate relay create NAME`, or give `server run` a --relay-listen.",
+    )
+
+
+@click.command(name="revoke")
+@click.argument("name")
+@options.json_output
+@options.settings
+def relay_revoke(settings: Settings, name: str, as_json: bool) -> None:
+    """Cut the relay NAME off."""
+    with settings.api() as client:
+        revoked = client.post(path("relays", name, "revoke"), Relay)
+    if as_json:
+        print_json(revoked)
+    else:
+        line(f"Relay {revoked.name} is revoked.")

@@ -1,0 +1,138 @@
+"""`wardgate`: the table of commands, and the one place where an error becomes a sentence and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import WardgateError
+from .exits import Exit, exit_code_of
+from .lazy import LazyGroup, Place
+
+_HERE = "wardgate.cli.commands"
+
+_GATEWAY = {
+    "create": Place(f"{_HERE}.fleet:gateway_create", "Make a gateway and its enrolment token."),
+    "list": Place(f"{_HERE}.fleet:gateway_list", "List a project's gateways."),
+    "revoke": Place(f"{_HERE}.fleet:gateway_revoke", "Cut a gateway off, at once and for good."),
+    "run": Place("wardgate.gateway.command:cli#run", "Run a gateway on this machine.", "gateway"),
+}
+_RELAY = {
+    "create": Place(f"{_HERE}.fleet:relay_create", "Make a relay and its enrolment token."),
+    "list": Place(f"{_HERE}.fleet:relay_list", "List the relays."),
+    "revoke": Place(f"{_HERE}.fleet:relay_revoke", "Cut a relay off, at once and for good."),
+    "run": Place("wardgate.relay.command:cli#run", "Run a relay on this machine.", "relay"),
+}
+_PROJECT = {
+    "create": Place(f"{_HERE}.project:create", "Make a project."),
+    "list": Place(f"{_HERE}.project:list_", "List the projects that you can see."),
+}
+_RESOURCE = {
+    "add": Place(f"{_HERE}.resource:add", "Add a MongoDB deployment; it is tested through its gateway first."),
+    "list": Place(f"{_HERE}.resource:list_", "List a project's resources."),
+    "show": Place(f"{_HERE}.resource:show", "Show one resource."),
+    "update": Place(f"{_HERE}.resource:update", "Change a resource; it is tested first."),
+    "remove": Place(f"{_HERE}.resource:remove", "Remove a resource and its accounts."),
+    "test": Place(f"{_HERE}.resource:test", "Test every hop to a resource, and say which one fails."),
+}
+_ACCOUNT = {
+    "add": Place(f"{_HERE}.account:add", "Add a MongoDB user of a resource; its login is tested first."),
+    "list": Place(f"{_HERE}.account:list_", "List a resource's accounts."),
+    "show": Place(f"{_HERE}.account:show", "Show one account."),
+    "update": Place(f"{_HERE}.account:update", "Change an account."),
+    "remove": Place(f"{_HERE}.account:remove", "Remove an account."),
+}
+_SESSION = {
+    "list": Place(f"{_HERE}.session:list_", "List a project's sessions, newest first."),
+    "show": Place(f"{_HERE}.session:show_", "Show who reached what, when, for how long, and why it ended."),
+    "logs": Place(f"{_HERE}.session:logs", "Show every command of a session with its outcome."),
+    "terminate": Place(f"{_HERE}.session:terminate", "End a session now."),
+    "verify": Place(f"{_HERE}.session:verify", "Check that a session's record is whole and unaltered."),
+}
+_PAM = {
+    "resource": Place("wardgate.cli.main:resource", "Guarded MongoDB deployments."),
+    "account": Place("wardgate.cli.main:account", "The MongoDB users behind them."),
+    "db": Place("wardgate.cli.main:db", "Reach a database."),
+    "session": Place("wardgate.cli.main:session", "Who reached what, and every command."),
+}
+_DB = {"access": Place(f"{_HERE}.access:access", "Open a session and listen for MongoDB clients on loopback.")}
+_TOP = {
+    "demo": Place("wardgate.demo.command:cli", "Everything on this machine, against a real MongoDB.", "all"),
+    "login": Place(f"{_HERE}.login:login", "Log in to a control plane."),
+    "logout": Place(f"{_HERE}.login:logout", "Forget and revoke this login."),
+    "whoami": Place(f"{_HERE}.login:whoami", "Show who you are, and where."),
+    "pam": Place("wardgate.cli.main:pam", "Resources, accounts, access and sessions."),
+    "project": Place("wardgate.cli.main:project", "Projects."),
+    "gateway": Place("wardgate.cli.main:gateway", "The programs beside the databases."),
+    "relay": Place("wardgate.cli.main:relay", "The programs that join people and gateways."),
+    "server": Place("wardgate.control.command:cli", "The control plane.", "server"),
+}
+
+gateway = LazyGroup("gateway", _GATEWAY, help="The programs beside the databases, which log in and record.")
+relay = LazyGroup("relay", _RELAY, help="The programs that join people and gateways, and can read nothing.")
+project = LazyGroup("project", _PROJECT, help="Projects: a team's space.")
+resource = LazyGroup("resource", _RESOURCE, help="Resources: guarded MongoDB deployments.")
+account = LazyGroup("account", _ACCOUNT, help="Accounts: the MongoDB users that people reach through wardgate.")
+session = LazyGroup("session", _SESSION, help="Sessions: who reached what, and every command.")
+db = LazyGroup("db", _DB, help="Reach a database.")
+pam = LazyGroup("pam", _PAM, help="Privileged access: resources, accounts, access and sessions.")
+root = LazyGroup("wardgate", _TOP, help="Just-in-time, passwordless and fully recorded access to MongoDB.")
+click.version_option(__version__, prog_name="wardgate", message="%(prog)s %(version)s")(root)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """Run one command and return its exit code; every failure has been told when it returns."""
+    as_json = "--json" in (argv[: argv.index("--")] if "--" in argv else argv)
+    try:
+        result = root.main(args=argv, prog_name="wardgate", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return int(Exit.INTERRUPTED)
+    except click.ClickException as error:
+        if as_json:
+            _tell_json({"code": "usage", "title": "Wrong usage", "detail": error.format_message()})
+        else:
+            error.show()
+        return error.exit_code
+    except WardgateError as error:
+        _tell(error, as_json)
+        return exit_code_of(error)
+    except BrokenPipeError:
+        # The reader of our output went away: not worth a word, and nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.FAILED)
+    return result if isinstance(result, int) else int(Exit.OK)
+
+
+def _tell(error: WardgateError, as_json: bool) -> None:
+    from ..api.problems import ProblemError
+    from .output import safe
+
+    if as_json and isinstance(error, ProblemError):
+        _tell_json(error.problem.model_dump(mode="json"))
+        return
+    if as_json:
+        _tell_json({"code": error.code, "title": error.code.replace("_", " ").capitalize(), "detail": error.message})
+        return
+    sys.stderr.write(f"error: {safe(error.message)}\n")
+    if isinstance(error, ProblemError):
+        for field in error.problem.errors:
+            sys.stderr.write(f"  {safe(field.field)}: {safe(field.message)}\n")
+        from .hops import print_hops
+
+        print_hops(error.problem.context)
+
+
+def _tell_json(document: dict[str, Any]) -> None:
+    sys.stderr.write(json.dumps({"type": "about:blank", **document}, ensure_ascii=False) + "\n")
