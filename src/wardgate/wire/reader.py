@@ -1,0 +1,204 @@
+"""Cutting a byte stream into messages.
+
+Two readers over the same 16-byte header. `MessageReader` gives whole messages and serves the client's side, where a
+verdict must be known before the last byte goes on. `PieceReader` gives a message in the pieces in which it arrived and
+serves the server's side, where replies are passed on while they come. Neither looks behind the header, but for asking
+that a first piece holds at least the flags of an OP_MSG.
+
+Law: a length outside 16 … `limit` is refused before one byte of that size is kept; bytes are copied only where a
+message came in more than one piece or shared its piece with another.
+
+Streaming of requests, when it comes, swaps `MessageReader` for a `PieceReader`: both are fed alike, and every consumer
+of pieces already knows `first` and `last`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from typing import Final, NamedTuple
+
+HEADER_BYTES: Final = 16
+# A first piece holds the header and, in an OP_MSG, the four bytes of flagBits behind it.
+_FIRST_BYTES: Final = 20
+
+_HEADER = struct.Struct("<iiii")
+_LENGTH = struct.Struct("<i")
+
+
+class FramingError(ValueError):
+    """The stream can't be cut into messages any more: a length is impossible. Final for its reader."""
+
+
+class Header(NamedTuple):
+    """The standard message header; `length` counts its own 16 bytes too."""
+
+    length: int
+    request_id: int
+    response_to: int
+    opcode: int
+
+
+def header_of(message: bytes) -> Header:
+    """The header of a message, or of its first piece."""
+    return Header._make(_HEADER.unpack_from(message))
+
+
+def _impossible(length: int, limit: int) -> FramingError:
+    return FramingError(f"a message declares {length} bytes; {HEADER_BYTES} to {limit} are possible")
+
+
+class MessageReader:
+    """Whole messages, one by one, of at most `limit` bytes each."""
+
+    __slots__ = ("_chunks", "_failed", "_limit", "_need", "_size")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+        self._need = 0  # length of the message at the head of the buffer; 0: its header is not whole yet
+        self._failed = False
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that were fed and not given out yet."""
+        return self._size
+
+    @property
+    def missing(self) -> int:
+        """How many bytes the message at the head still lacks; 0 if it is whole or none has begun."""
+        if not self._size:
+            return 0
+        return max(0, (self._need or HEADER_BYTES) - self._size)
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes of the stream."""
+        if data:
+            self._chunks.append(data)
+            self._size += len(data)
+
+    def next(self) -> bytes | None:
+        """The next whole message, or None while it is not there; FramingError if it can never be."""
+        if not self._need and not self._measure():
+            return None
+        need = self._need
+        if self._size < need:
+            return None
+        self._need = 0
+        self._size -= need
+        head = self._chunks.popleft()
+        if len(head) == need:
+            return head
+        if len(head) > need:
+            self._chunks.appendleft(head[need:])
+            return head[:need]
+        return self._join(head, need)
+
+    def take(self, data: bytes) -> bytes | None:
+        """`feed` and `next` in one call, without touching the buffer where `data` is exactly one message."""
+        if not self._size and len(data) >= HEADER_BYTES and _LENGTH.unpack_from(data)[0] == len(data) <= self._limit:
+            return data
+        self.feed(data)
+        return self.next()
+
+    def rest(self) -> bytes:
+        """Everything that is buffered; the reader is empty afterwards."""
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._size = self._need = 0
+        return data
+
+    def _measure(self) -> bool:
+        if self._failed:
+            raise FramingError("the stream was broken before")
+        if self._size < HEADER_BYTES:
+            return False
+        if len(self._chunks[0]) < _LENGTH.size:
+            joined = b"".join(self._chunks)  # tiny pieces at the very start of a message
+            self._chunks.clear()
+            self._chunks.append(joined)
+        length = int(_LENGTH.unpack_from(self._chunks[0])[0])
+        if not HEADER_BYTES <= length <= self._limit:
+            self._failed = True
+            raise _impossible(length, self._limit)
+        self._need = length
+        return True
+
+    def _join(self, head: bytes, need: int) -> bytes:
+        parts = [head]
+        have = len(head)
+        while have < need:
+            part = self._chunks.popleft()
+            have += len(part)
+            if have > need:
+                keep = len(part) - (have - need)
+                self._chunks.appendleft(part[keep:])
+                part = part[:keep]
+            parts.append(part)
+        return b"".join(parts)
+
+
+class Piece(NamedTuple):
+    """A run of one message's bytes. `header` stands in the first piece only; `last` marks the end of the message."""
+
+    header: Header | None
+    data: bytes
+    last: bool
+
+
+class PieceReader:
+    """Messages in the pieces in which they come, of at most `limit` bytes in all."""
+
+    __slots__ = ("_failed", "_left", "_limit", "_partial")
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._partial = b""  # the beginning of a message that is too short for a first piece
+        self._left = 0  # bytes that the message under way still lacks
+        self._failed = False
+
+    @property
+    def between(self) -> bool:
+        """Whether the stream stands exactly between two messages."""
+        return not self._left and not self._partial
+
+    def feed(self, data: bytes) -> list[Piece]:
+        """The pieces that `data` completes or continues; FramingError where a length is impossible."""
+        if not self._left and not self._partial and len(data) >= _FIRST_BYTES:
+            header = Header._make(_HEADER.unpack_from(data))
+            if header.length == len(data) <= self._limit:
+                return [Piece(header, data, True)]
+        return self._cut(data)
+
+    def _cut(self, data: bytes) -> list[Piece]:
+        if self._failed:
+            raise FramingError("the stream was broken before")
+        pieces: list[Piece] = []
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        while data:
+            if self._left:
+                piece, data = data[: self._left], data[self._left :]
+                self._left -= len(piece)
+                pieces.append(Piece(None, piece, not self._left))
+                continue
+            if len(data) < HEADER_BYTES:
+                self._partial = data
+                break
+            header = self._checked(data)
+            if len(data) < min(header.length, _FIRST_BYTES):
+                self._partial = data
+                break
+            piece, data = data[: header.length], data[header.length :]
+            self._left = header.length - len(piece)
+            pieces.append(Piece(header, piece, not self._left))
+        return pieces
+
+    def _checked(self, data: bytes) -> Header:
+        header = Header._make(_HEADER.unpack_from(data))
+        if not HEADER_BYTES <= header.length <= self._limit:
+            self._failed = True
+            raise _impossible(header.length, self._limit)
+        return header
