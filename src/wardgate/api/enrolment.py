@@ -24,8 +24,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from ..errors import WardgateError
 from ..secret import Secret
+from .domain import canonical
 from .machine import EnrolAnswer
-from .urls import canonical
 
 PREFIX = "wge1_"
 SECRET_BYTES = 32
