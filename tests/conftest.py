@@ -1,0 +1,94 @@
+"""Fixtures that every room shares: real servers, each in its own folder and on free ports.
+
+A test whose server is missing skips with the line that installs it. With WARDGATE_TEST_REQUIRE=all it fails instead,
+so that continuous integration can't turn green by testing less.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from wardgate.testing import servers
+from wardgate.testing.mongo import RS1, RS3, STANDALONE, MongoDeployment, MongoFactory, Shape
+
+# Wall-clock deadlines measure the machine, not the code.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", parent=settings.get_profile("default"), print_blob=True)
+settings.register_profile("deep", parent=settings.get_profile("default"), max_examples=5_000)
+settings.load_profile(os.environ.get("WARDGATE_HYPOTHESIS", "ci" if os.environ.get("CI") else "default"))
+
+
+def need(program: servers.Program) -> Path:
+    """The program's path; skips, or fails where everything is required, with the line that installs it."""
+    try:
+        return servers.require(program)
+    except servers.ServerMissingError as missing:
+        if os.environ.get("WARDGATE_TEST_REQUIRE") == "all":
+            pytest.fail(missing.message)
+        pytest.skip(missing.message)
+
+
+@pytest.fixture(scope="session")
+def mongod_binary() -> Path:
+    """The real mongod."""
+    return need(servers.MONGOD)
+
+
+@pytest.fixture(scope="session")
+def node() -> Path:
+    """The real Node."""
+    return need(servers.NODE)
+
+
+@pytest.fixture(scope="session")
+def mongosh(node: Path) -> list[str]:
+    """The command that starts the real mongosh under the Node that was found."""
+    return [str(node), str(need(servers.MONGOSH).resolve())]
+
+
+@pytest.fixture(scope="session")
+def haproxy() -> Path:
+    """The real HAProxy."""
+    return need(servers.HAPROXY)
+
+
+@pytest.fixture(scope="session")
+def mongod(mongod_binary: Path) -> Iterator[MongoFactory]:
+    """Start deployments of any shape, one for each shape and worker: `mongod(RS1)`, `mongod(replace(RS3, tls=False))`.
+
+    They are shared by all tests of the worker, so a test uses a database of its own, and one that kills members brings
+    them back.
+    """
+    running: dict[Shape, MongoDeployment] = {}
+
+    def start(shape: Shape) -> MongoDeployment:
+        if shape not in running:
+            running[shape] = MongoDeployment(shape, mongod=mongod_binary)
+        return running[shape]
+
+    yield start
+    for deployment in running.values():
+        deployment.close()
+
+
+@pytest.fixture(scope="session")
+def mongod_standalone(mongod: MongoFactory) -> MongoDeployment:
+    """A standalone with TLS and SCRAM."""
+    return mongod(STANDALONE)
+
+
+@pytest.fixture(scope="session")
+def mongod_rs1(mongod: MongoFactory) -> MongoDeployment:
+    """A one-member replica set with TLS and SCRAM."""
+    return mongod(RS1)
+
+
+@pytest.fixture(scope="session")
+def mongod_rs3(mongod: MongoFactory) -> MongoDeployment:
+    """A three-member replica set with TLS, keyFile and SCRAM."""
+    return mongod(RS3)
