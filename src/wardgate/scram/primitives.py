@@ -169,7 +169,9 @@ class ClientFirst:
     def parse(cls, message: bytes) -> ClientFirst:
         """The server's reading. Channel binding and authorisation identities are refused."""
         if not message.startswith(GS2_HEADER):
-            raise ScramError("scram_channel_binding", "SCRAM with channel binding or an authorisation identity is not supported.")
+            raise ScramError(
+                "scram_channel_binding", "SCRAM with channel binding or an authorisation identity is not supported."
+            )
         values = _exactly(message[len(GS2_HEADER) :], "nr")
         return cls(unescape_name(values[0]), _nonce(values[1]))
 
