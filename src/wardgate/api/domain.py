@@ -53,7 +53,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _invalid(domain: str) -> WardgateError:
+    shown = domain.rpartition("@")[2][:100]  # what precedes an @ may be a password
     return WardgateError(
         "invalid_domain",
-        f"“{domain[:100]}” is not the address of a control plane: write it as https://wardgate.example.com.",
+        f"“{shown}” is not the address of a control plane: write it as https://wardgate.example.com.",
     )
