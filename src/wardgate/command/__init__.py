@@ -1,0 +1,1 @@
+"""What a request is about: its name, namespaces and effect, and how it is recorded without its secrets."""
