@@ -1,0 +1,315 @@
+"""One access session at the local proxy: a control stream, listeners, and a pump for each client connection.
+
+The control stream says which members there are; each gets a listener, and the gateway is told its address. A client
+connection that fails ends alone: only the control stream, the clock or the user end the session. A control stream that
+is lost is dialled again with the same certificate, while the listeners keep their ports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from ... import __version__
+from ...api.models import SessionGrant
+from ...errors import WardgateError
+from ...numbers import Numbers
+from ...tunnel import frames
+from ..exits import Exit, ExitError
+from .control import ControlStream
+from .listeners import Listener, bind
+from .owner import Owner, owner_of_peer
+from .pump import Side, TunnelSide, join
+from .view import ReadyFacts, View
+
+_BYE_SECONDS = 1.0  # how long the gateway may take to confirm a Ctrl+C
+_RETRY_SECONDS = 1.0
+_EXPIRY_GRACE = 5.0  # the gateway's timer is the authority; ours only catches its silence
+_NOTICE_SECONDS = 10.0  # a client that retries in a loop must not flood the terminal
+# What the gateway refuses for reasons of its own; every other code is MongoDB's word, told by the gateway.
+_GATEWAY_CODES = {"failed_to_start", "lease_refused", "session_refused", "audit_failed", "gateway_stopping", "internal"}
+
+
+class Dialler(Protocol):
+    """How streams to the gateway are opened; both raise WardgateError with one sentence."""
+
+    async def open_control(self, protocol: asyncio.Protocol) -> asyncio.Transport: ...
+
+    async def open_data(self, protocol: asyncio.Protocol) -> asyncio.Transport: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """Why the session is over."""
+
+    reason: str
+    message: str | None = None
+
+
+class InterruptedBeforeReadyError(Exception):
+    """Ctrl+C before there was a session to end."""
+
+
+class _Accepted(Side):
+    """A client's connection to one listener; nothing of it is read until the tunnel is joined."""
+
+    def __init__(self, proxy: LocalProxy, listener: Listener) -> None:
+        super().__init__()
+        self._proxy = proxy
+        self._listener = listener
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Check whose connection it is, then serve it."""
+        super().connection_made(transport)
+        assert self.transport is not None
+        self.transport.pause_reading()
+        self._proxy.accepted(self, self._listener)
+
+
+class LocalProxy:
+    """Runs one granted session. `main` is bound already, so that a port in use costs no session."""
+
+    def __init__(self, grant: SessionGrant, dialler: Dialler, main: Listener, view: View, numbers: Numbers) -> None:
+        self._grant = grant
+        self._dialler = dialler
+        self._view = view
+        self._numbers = numbers
+        self._main = main
+        self._members: dict[str, Listener] = {}
+        self._control = ControlStream()
+        self._topology: frames.Topology | None = None
+        self._ready = False
+        self._interrupt = asyncio.Event()
+        self._open: set[Side] = set()
+        self._serving: set[asyncio.Task[None]] = set()
+        self._owner_told = False
+        self._noticed_at = -_NOTICE_SECONDS
+        self.connections = 0
+
+    def interrupt(self) -> None:
+        """The user wants out (Ctrl+C or SIGTERM)."""
+        self._interrupt.set()
+
+    async def run(self) -> End:
+        """Until the session is over. Raises WardgateError if it never got ready, InterruptedBeforeReadyError."""
+        following = asyncio.create_task(self._follow())
+        interrupted = asyncio.create_task(self._interrupt.wait())
+        try:
+            await asyncio.wait({following, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+            if following.done():
+                return following.result()
+            if not self._ready:
+                self._control.send(frames.Bye())
+                raise InterruptedBeforeReadyError
+            return await self._say_bye(following)
+        finally:
+            following.cancel()
+            interrupted.cancel()
+            await asyncio.gather(following, interrupted, return_exceptions=True)
+            await self._shut()
+
+    async def _say_bye(self, following: asyncio.Task[End]) -> End:
+        self._stop_listening()
+        self._control.send(frames.Bye())
+        await asyncio.wait({following}, timeout=_BYE_SECONDS)
+        if following.done() and not following.exception() and following.result().reason == "client_closed":
+            return following.result()
+        return End("client_closed")
+
+    # --- control stream -------------------------------------------------------------------------------------------
+
+    async def _follow(self) -> End:
+        await self._dial_control()
+        while True:
+            end = await self._until_lost()
+            if end is not None:
+                return end
+            if not self._ready:
+                raise ExitError(
+                    "gateway_unreachable",
+                    f"The gateway {self._grant.session.gateway} closed the connection before the session was ready.",
+                    Exit.GATEWAY_UNREACHABLE,
+                )
+            if not await self._dial_again():
+                return self._lost()
+
+    async def _until_lost(self) -> End | None:
+        while True:
+            left = (self._grant.session.expires_at - datetime.now(UTC)).total_seconds() + _EXPIRY_GRACE
+            try:
+                frame = await asyncio.wait_for(self._control.receive(), max(left, 0.0))
+            except TimeoutError:
+                return End("expired")
+            if frame is None:
+                return None
+            end = await self._heed(frame)
+            if end is not None:
+                return end
+
+    async def _heed(self, frame: frames.Frame) -> End | None:
+        match frame:
+            case frames.Topology():
+                await self._take(frame)
+            case frames.Ready():
+                self._take_ready()
+            case frames.Notice():
+                self._view.notice(frame.level, frame.message)
+            case frames.Ended():
+                if not self._ready:
+                    raise ExitError(
+                        "failed_to_start", frame.message or "The session could not start.", Exit.GATEWAY_UNREACHABLE
+                    )
+                return End(frame.reason, frame.message)
+            case frames.Refused():
+                return self._refused(frame)
+        return None
+
+    def _refused(self, frame: frames.Refused) -> End:
+        if self._ready:
+            return End("gateway_lost", frame.message)
+        code = Exit.GATEWAY_UNREACHABLE if frame.code in _GATEWAY_CODES else Exit.FAILED
+        raise ExitError(frame.code, frame.message, code)
+
+    async def _dial_control(self) -> None:
+        self._control = ControlStream()
+        await self._dialler.open_control(self._control)
+        self._control.send(frames.Hello(version=__version__))
+
+    async def _dial_again(self) -> bool:
+        self._view.notice("warning", "The connection to the gateway is lost; trying again.")
+        until = time.monotonic() + self._numbers.client_lost
+        while time.monotonic() < until and datetime.now(UTC) < self._grant.session.expires_at:
+            started = time.monotonic()
+            try:
+                await self._dial_control()
+            except WardgateError:
+                await asyncio.sleep(max(0.0, _RETRY_SECONDS - (time.monotonic() - started)))
+            else:
+                return True
+        return False
+
+    def _lost(self) -> End:
+        if datetime.now(UTC) >= self._grant.session.expires_at:
+            return End("expired")
+        return End("gateway_lost", f"The gateway {self._grant.session.gateway} could not be reached again.")
+
+    # --- listeners ------------------------------------------------------------------------------------------------
+
+    async def _take(self, topology: frames.Topology) -> None:
+        self._topology = topology
+        wanted = {member.address for member in topology.members} if topology.kind == "replica_set" else set()
+        for address in sorted(wanted - self._members.keys()):
+            listener = bind(address, 0)
+            self._members[address] = listener
+            await self._listen(listener)
+        if not self._main.servers:
+            await self._listen(self._main)
+        members = {address: listener.address for address, listener in self._members.items() if address in wanted}
+        self._control.send(frames.Listeners(main=self._main.address, members=members))
+
+    async def _listen(self, listener: Listener) -> None:
+        await listener.start(lambda: _Accepted(self, listener))
+
+    def _take_ready(self) -> None:
+        if self._ready:
+            self._view.reconnected()
+            return
+        self._ready = True
+        self._view.ready(self._facts())
+
+    def _facts(self) -> ReadyFacts:
+        session, topology = self._grant.session, self._topology
+        roles = {} if topology is None else {member.address: member.role for member in topology.members}
+        members = [
+            {"address": listener.address, "role": roles.get(address, "unknown"), "member": address}
+            for address, listener in self._members.items()
+        ] or [{"address": self._main.address, "role": role, "member": address} for address, role in roles.items()]
+        return ReadyFacts(
+            session_id=session.id,
+            resource=session.resource,
+            account=session.account,
+            uri=f"mongodb://{self._main.address}/",
+            replica_set_uri=self._replica_set_uri(roles),
+            port=self._main.port,
+            members=members,
+            expires_at=session.expires_at,
+            granted_s=self._grant.granted_s,
+        )
+
+    def _replica_set_uri(self, roles: dict[str, str]) -> str | None:
+        if self._topology is None or self._topology.kind != "replica_set" or not self._topology.set_name:
+            return None
+        seeds = [listener.address for member, listener in self._members.items() if roles.get(member) != "arbiter"]
+        return f"mongodb://{','.join(seeds)}/?replicaSet={self._topology.set_name}" if seeds else None
+
+    # --- client connections ---------------------------------------------------------------------------------------
+
+    def accepted(self, client: Side, listener: Listener) -> None:
+        """A client connected: serve it if it is our own user's."""
+        assert client.transport is not None
+        if not self._is_ours(client.transport):
+            client.transport.abort()
+            return
+        self.connections += 1
+        task = asyncio.get_running_loop().create_task(self._serve(client, listener))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
+
+    def _is_ours(self, transport: asyncio.Transport) -> bool:
+        sock = transport.get_extra_info("socket")
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        owner = owner_of_peer(sock.family, peer[:2], local[:2]) if peer and local else Owner.OTHERS
+        if owner is Owner.UNKNOWN and not self._owner_told:
+            self._owner_told = True
+            self._view.notice(
+                "warning", "This system does not tell who connects: other users of this machine can use the open ports."
+            )
+        if owner is Owner.OTHERS:
+            self._notice("A connection of another user of this machine was refused.")
+        return owner is not Owner.OTHERS
+
+    async def _serve(self, client: Side, listener: Listener) -> None:
+        assert client.transport is not None
+        tunnel = TunnelSide(lambda up, down: self._closed(client))
+        try:
+            transport = await self._dialler.open_data(tunnel)
+        except WardgateError as error:
+            client.transport.abort()
+            self._notice(error.message)
+            return
+        self._open.add(client)
+        self._view.connections(len(self._open))
+        transport.write(frames.encode(frames.Open(member=listener.member, local=listener.address)))
+        join(client, tunnel)
+
+    def _closed(self, client: Side) -> None:
+        self._open.discard(client)
+        self._view.connections(len(self._open))
+
+    def _notice(self, message: str) -> None:
+        now = time.monotonic()
+        if now - self._noticed_at >= _NOTICE_SECONDS:
+            self._noticed_at = now
+            self._view.notice("warning", message)
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def _stop_listening(self) -> None:
+        for listener in (self._main, *self._members.values()):
+            listener.close()
+
+    async def _shut(self) -> None:
+        self._stop_listening()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+        for client in list(self._open):
+            if client.transport is not None:
+                client.transport.abort()
+        self._control.close()
+        await self._dialler.close()
