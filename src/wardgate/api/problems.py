@@ -30,6 +30,7 @@ class ProblemCode(StrEnum):
     INVALID_DURATION = "invalid_duration"
     INVALID_REQUEST = "invalid_request"
     LEASE_REFUSED = "lease_refused"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
     MFA_REQUIRED = "mfa_required"
     MFA_UNAVAILABLE = "mfa_unavailable"
     NOT_FOUND = "not_found"
@@ -40,6 +41,7 @@ class ProblemCode(StrEnum):
     RELAY_UNAVAILABLE = "relay_unavailable"
     SESSION_ENDED = "session_ended"
     TOO_LARGE = "too_large"
+    UNKNOWN_HOST = "unknown_host"
 
 
 # code: (HTTP status, exit code of the CLI, title)
@@ -57,6 +59,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.INVALID_DURATION: (422, 2, "Invalid duration"),
     ProblemCode.INVALID_REQUEST: (422, 2, "Invalid request"),
     ProblemCode.LEASE_REFUSED: (403, 4, "Lease refused"),
+    ProblemCode.METHOD_NOT_ALLOWED: (405, 2, "Method not allowed"),
     ProblemCode.MFA_REQUIRED: (403, 4, "Multi-factor authentication is required"),
     ProblemCode.MFA_UNAVAILABLE: (403, 4, "Multi-factor authentication is not available"),
     ProblemCode.NOT_FOUND: (404, 4, "Not found"),
@@ -67,6 +70,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.RELAY_UNAVAILABLE: (503, 5, "No relay is available"),
     ProblemCode.SESSION_ENDED: (409, 4, "The session has ended"),
     ProblemCode.TOO_LARGE: (413, 2, "Request too large"),
+    ProblemCode.UNKNOWN_HOST: (421, 6, "Unknown host name"),
 }
 
 

@@ -1,0 +1,38 @@
+"""What can happen, by name."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Event(StrEnum):
+    """Every kind of event; alphabetical, append-only: an old log must stay readable."""
+
+    ACCOUNT_CREATED = "account.created"
+    ACCOUNT_DELETED = "account.deleted"
+    ACCOUNT_UPDATED = "account.updated"
+    GATEWAY_CREATED = "gateway.created"
+    GATEWAY_ENROLLED = "gateway.enrolled"
+    GATEWAY_RENEWED = "gateway.renewed"
+    GATEWAY_REVOKED = "gateway.revoked"
+    ORGANISATION_CREATED = "organisation.created"
+    PROJECT_CREATED = "project.created"
+    RECORDS_ALARM = "records.alarm"
+    RECORDS_READ = "records.read"
+    RELAY_CREATED = "relay.created"
+    RELAY_ENROLLED = "relay.enrolled"
+    RELAY_REVOKED = "relay.revoked"
+    RESOURCE_CREATED = "resource.created"
+    RESOURCE_DELETED = "resource.deleted"
+    RESOURCE_UPDATED = "resource.updated"
+    ROLE_GRANTED = "role.granted"
+    SESSION_CREATED = "session.created"
+    SESSION_ENDED = "session.ended"
+    SESSION_REFUSED = "session.refused"
+    SESSION_STARTED = "session.started"
+    SESSION_TERMINATED = "session.terminated"
+    USER_CREATED = "user.created"
+    USER_LOGIN_FAILED = "user.login_failed"
+    USER_LOGGED_IN = "user.logged_in"
+    USER_LOGGED_OUT = "user.logged_out"
+    USER_TOKEN_REUSED = "user.token_reused"  # noqa: S105 - the name of an event

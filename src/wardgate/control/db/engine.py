@@ -1,0 +1,96 @@
+"""The one road to the database.
+
+On SQLite there is exactly one connection that writes; the others are `query_only`. Two reasons: SQLite before 3.51.3
+can corrupt a WAL database when two connections write and checkpoint at once, and one writer that queues in this
+process never meets SQLITE_BUSY. On PostgreSQL both roads lead to the same pool.
+
+Law: everything that must be true together is written inside one `write()` block; it commits when the block ends and
+rolls back when it raises. What must happen only after the commit (waking somebody) comes after the block. Blocks don't
+nest, and nothing slow (network, password hashing) happens inside one: the whole control plane waits behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, event
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool
+
+_READERS = 4
+_BUSY_MS = 5_000  # only a backup tool or a person's sqlite3 can hold the file: wait for them that long
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of the embedded database at `path`."""
+    return f"sqlite+aiosqlite:///{path}"
+
+
+class Database:
+    """Opened with `Database(url)`, closed with `close()`; no connection is made before it is used."""
+
+    def __init__(self, url: str) -> None:
+        self._turn = asyncio.Lock()
+        self._holder: asyncio.Task[Any] | None = None
+        if url.startswith("sqlite"):
+            self._writer = _sqlite(url, size=1, query_only=False)
+            self._reader = _sqlite(url, size=_READERS, query_only=True)
+        else:
+            self._writer = self._reader = create_async_engine(url, pool_pre_ping=True)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """A session on one consistent snapshot; whatever is changed in it is refused by the database."""
+        async with AsyncSession(self._reader, expire_on_commit=False) as session:
+            yield session
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """The writer's session: committed at the end of the block, rolled back by an exception."""
+        task = asyncio.current_task()
+        if task is not None and self._holder is task:
+            raise RuntimeError("write() blocks do not nest: pass the session on instead")
+        async with self._turn:
+            self._holder = task
+            try:
+                async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                    yield session
+            finally:
+                self._holder = None
+
+    async def run(self, work: Callable[[Connection], None]) -> None:
+        """Run synchronous `work` in one transaction of the writer: migrations, and tables for tests."""
+        async with self._turn, self._writer.begin() as connection:
+            await connection.run_sync(work)
+
+    async def close(self) -> None:
+        """Close every connection, the readers first: the last one to close a WAL database writes its checkpoint."""
+        await self._reader.dispose()
+        await self._writer.dispose()
+
+
+def _sqlite(url: str, *, size: int, query_only: bool) -> AsyncEngine:
+    engine = create_async_engine(url, poolclass=AsyncAdaptedQueuePool, pool_size=size, max_overflow=0)
+    begin = "BEGIN" if query_only else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver's own, implicit BEGIN would come too late to be IMMEDIATE
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+        if query_only:
+            cursor.execute("PRAGMA query_only=ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine

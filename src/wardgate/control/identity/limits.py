@@ -1,0 +1,81 @@
+"""Slowing down guesses without shutting anybody out.
+
+One token bucket per (address, account), and one per address. There is deliberately none per account alone: it would let
+a stranger keep its owner out. Only failures cost; a right password gives its token back.
+
+Pure: the time is an argument. Memory is bounded; when full, the buckets longest unused go first, which can only make
+the limiter kinder.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import OrderedDict
+from dataclasses import dataclass
+
+_MOST_BUCKETS = 20_000
+
+
+@dataclass(slots=True)
+class _Bucket:
+    level: float
+    at: float
+
+
+class TokenBuckets:
+    """Buckets of `burst` tokens that refill at `per_second`."""
+
+    def __init__(self, burst: int, per_second: float) -> None:
+        self._burst = float(burst)
+        self._rate = per_second
+        self._buckets: OrderedDict[str, _Bucket] = OrderedDict()
+
+    def take(self, key: str, now: float) -> float:
+        """Take a token: 0.0 if there was one, else the seconds until there is."""
+        bucket = self._buckets.pop(key, None) or _Bucket(self._burst, now)
+        bucket.level = min(self._burst, bucket.level + max(0.0, now - bucket.at) * self._rate)
+        bucket.at = now
+        self._buckets[key] = bucket
+        if len(self._buckets) > _MOST_BUCKETS:
+            self._buckets.popitem(last=False)
+        if bucket.level < 1.0:
+            return (1.0 - bucket.level) / self._rate
+        bucket.level -= 1.0
+        return 0.0
+
+    def give_back(self, key: str) -> None:
+        """Undo one `take`."""
+        bucket = self._buckets.get(key)
+        if bucket is not None:
+            bucket.level = min(self._burst, bucket.level + 1.0)
+
+
+class LoginLimiter:
+    """The two buckets of a login attempt."""
+
+    def __init__(self) -> None:
+        self._pairs = TokenBuckets(burst=10, per_second=1 / 6)
+        self._addresses = TokenBuckets(burst=50, per_second=1.0)
+
+    def take(self, address: str, account: str, now: float) -> float:
+        """0.0 when the attempt may be made, else the seconds to wait."""
+        network = _network(address)
+        wait = self._addresses.take(network, now)
+        return wait or self._pairs.take(f"{network} {account}", now)
+
+    def succeeded(self, address: str, account: str) -> None:
+        """The attempt was right: it costs nothing."""
+        network = _network(address)
+        self._addresses.give_back(network)
+        self._pairs.give_back(f"{network} {account}")
+
+
+def _network(address: str) -> str:
+    """An IPv6 host owns a /64 and can pick any address in it: count the network."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if ip.version == 4:
+        return str(ip)
+    return str(ipaddress.ip_network((ip, 64), strict=False))

@@ -1,0 +1,79 @@
+"""Everything that can be permitted, and which role permits it.
+
+A permission is `scope:resource:action`. The enum is alphabetical and append-only, the table below it is the whole
+truth about roles: no code asks for a role, it asks for a permission.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+
+class Permission(StrEnum):
+    """`ACCOUNT_…` are checked at one account, `RESOURCE_…` at one resource, and so on; `SELF_…` need a login only,
+    `MACHINE_…` the signed assertion of a gateway or relay."""
+
+    ACCOUNT_DETAILS_DELETE = "account:details:delete"
+    ACCOUNT_DETAILS_READ = "account:details:read"
+    ACCOUNT_DETAILS_TEST = "account:details:test"
+    ACCOUNT_DETAILS_UPDATE = "account:details:update"
+    ACCOUNT_OWN_SESSION_CREATE = "account:own-session:create"
+    ACCOUNT_OWN_SESSION_READ = "account:own-session:read"
+    ACCOUNT_OWN_SESSION_TERMINATE = "account:own-session:terminate"
+    ACCOUNT_RECORD_READ = "account:record:read"
+    ACCOUNT_SESSION_READ = "account:session:read"
+    ACCOUNT_SESSION_TERMINATE = "account:session:terminate"
+    MACHINE_GATEWAY_OPERATE = "machine:gateway:operate"
+    MACHINE_RELAY_OPERATE = "machine:relay:operate"
+    ORGANISATION_PROJECT_CREATE = "organisation:project:create"
+    ORGANISATION_RELAY_CREATE = "organisation:relay:create"
+    ORGANISATION_RELAY_READ = "organisation:relay:read"
+    ORGANISATION_RELAY_REVOKE = "organisation:relay:revoke"
+    PROJECT_DETAILS_READ = "project:details:read"
+    PROJECT_GATEWAY_CREATE = "project:gateway:create"
+    PROJECT_GATEWAY_READ = "project:gateway:read"
+    PROJECT_GATEWAY_REVOKE = "project:gateway:revoke"
+    PROJECT_RESOURCE_CREATE = "project:resource:create"
+    RESOURCE_ACCOUNT_CREATE = "resource:account:create"
+    RESOURCE_DETAILS_DELETE = "resource:details:delete"
+    RESOURCE_DETAILS_READ = "resource:details:read"
+    RESOURCE_DETAILS_TEST = "resource:details:test"
+    RESOURCE_DETAILS_UPDATE = "resource:details:update"
+    SELF_IDENTITY_READ = "self:identity:read"
+    SELF_SIGN_IN_END = "self:sign-in:end"
+
+
+class Role(StrEnum):
+    """What can be bound to an identity at a place."""
+
+    ADMIN = "admin"
+    AUDITOR = "auditor"
+    CONNECTOR = "connector"
+
+
+SELF: Final = frozenset(p for p in Permission if p.value.startswith("self:"))
+MACHINE: Final = frozenset(p for p in Permission if p.value.startswith("machine:"))
+
+ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
+    # Everything at and below the place it is bound to, connecting included: what an administrator could grant to
+    # themselves a minute later is not protected by leaving it out, and every session is recorded.
+    Role.ADMIN: frozenset(Permission) - SELF - MACHINE,
+    Role.AUDITOR: frozenset({
+        Permission.ACCOUNT_DETAILS_READ,
+        Permission.ACCOUNT_OWN_SESSION_READ,
+        Permission.ACCOUNT_RECORD_READ,
+        Permission.ACCOUNT_SESSION_READ,
+        Permission.PROJECT_DETAILS_READ,
+        Permission.PROJECT_GATEWAY_READ,
+        Permission.RESOURCE_DETAILS_READ,
+    }),
+    Role.CONNECTOR: frozenset({
+        Permission.ACCOUNT_DETAILS_READ,
+        Permission.ACCOUNT_OWN_SESSION_CREATE,
+        Permission.ACCOUNT_OWN_SESSION_READ,
+        Permission.ACCOUNT_OWN_SESSION_TERMINATE,
+        Permission.PROJECT_DETAILS_READ,
+        Permission.RESOURCE_DETAILS_READ,
+    }),
+}

@@ -1,0 +1,41 @@
+"""Login and logout over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from ...api.models import LoginRequest, RefreshRequest, Tokens, User
+from ...secret import Secret
+from .actor import Actor
+from .guard import cause_of, requires
+from .permissions import Permission
+from .service import IdentityService, describe
+
+
+def build(identity: IdentityService) -> APIRouter:
+    """The routes below `/auth`."""
+    router = APIRouter(prefix="/auth", tags=["identity"])
+
+    @router.post("/login")
+    async def login(body: LoginRequest, request: Request) -> Tokens:
+        """Log in with a password."""
+        return await identity.login(body.email, Secret(body.password.get_secret_value()), cause_of(request))
+
+    @router.post("/refresh")
+    async def refresh(body: RefreshRequest, request: Request) -> Tokens:
+        """Exchange a refresh token for the next pair; it works once."""
+        return await identity.refresh(Secret(body.refresh_token.get_secret_value()), cause_of(request))
+
+    @router.post("/logout", status_code=204)
+    async def logout(actor: Annotated[Actor, Depends(requires(Permission.SELF_SIGN_IN_END))]) -> None:
+        """End this sign-in and its tokens."""
+        await identity.logout(actor)
+
+    @router.get("/whoami")
+    async def whoami(actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]) -> User:
+        """Who the token belongs to, and their roles."""
+        return describe(actor.user_id, actor.email, actor.bindings)
+
+    return router

@@ -1,0 +1,262 @@
+"""Users, logins and their tokens.
+
+Law: tokens are 256 random bits, shown once and kept as hashes; a refresh token works once, and a second use ends the
+whole sign-in, because one of the two users of it is a thief. A wrong password, an unknown address and a disabled user
+are answered by the same sentence after the same work.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ...api.models import RoleBinding, Tokens, User
+from ...api.problems import ProblemCode, ProblemError
+from ...ids import Kind
+from ...numbers import Numbers
+from ...secret import Secret
+from ..audit_log import AuditLog, Cause, Event
+from ..db import Database
+from ..sources import Sources
+from . import store
+from .actor import Actor, Binding, Scope
+from .limits import LoginLimiter
+from .model import RoleBindingRow, SignInRow, TokenKind, TokenRow, UserRow
+from .passwords import PasswordHasher
+from .permissions import Role
+
+_TOKEN_BYTES = 32
+_PREFIXES = {TokenKind.ACCESS: "wga1_", TokenKind.REFRESH: "wgr1_"}
+_LONGEST_EMAIL = 254  # RFC 5321's longest path
+
+
+class IdentityService:
+    """Everything about who somebody is."""
+
+    def __init__(
+        self,
+        database: Database,
+        audit_log: AuditLog,
+        sources: Sources,
+        numbers: Numbers,
+        hasher: PasswordHasher,
+        limiter: LoginLimiter | None = None,
+    ) -> None:
+        self._database = database
+        self._audit_log = audit_log
+        self._sources = sources
+        self._numbers = numbers
+        self._hasher = hasher
+        self._limiter = limiter or LoginLimiter()
+
+    # --- users ----------------------------------------------------------------------------------------------------
+
+    async def create_user(self, cause: Cause, email: str, password: Secret) -> str:
+        """A new user with no role; their id. ProblemError `invalid_request` or `conflict`."""
+        address = normal_email(email)
+        if not password:
+            raise ProblemError(ProblemCode.INVALID_REQUEST, "The password is empty.")
+        phc = await self._hasher.hash(password)
+        user_id = self._sources.new_id(Kind.USER)
+        async with self._database.write() as session:
+            if await store.user_by_email(session, address) is not None:
+                raise ProblemError(ProblemCode.CONFLICT, f"There is already a user {address}.")
+            session.add(UserRow(id=user_id, email=address, password_hash=phc, created_at=self._sources.now()))
+            await session.flush()
+            await self._audit_log.append(
+                session, cause, Event.USER_CREATED, user_id, details={"email": address}
+            )
+        return user_id
+
+    async def grant(
+        self, cause: Cause, user_id: str, role: Role, scope: Scope, *, expires_at: datetime | None = None
+    ) -> None:
+        """Bind `role` to the user at `scope`."""
+        async with self._database.write() as session:
+            await self.grant_within(session, cause, user_id, role, scope, expires_at=expires_at)
+
+    async def grant_within(
+        self,
+        session: AsyncSession,
+        cause: Cause,
+        user_id: str,
+        role: Role,
+        scope: Scope,
+        *,
+        expires_at: datetime | None = None,
+    ) -> None:
+        """`grant` inside a caller's `write()` block."""
+        session.add(
+            RoleBindingRow(
+                id=self._sources.randomness(16).hex(),
+                user_id=user_id,
+                role=role,
+                project_id=scope.project_id,
+                resource_id=scope.resource_id,
+                account_id=scope.account_id,
+                created_at=self._sources.now(),
+                created_by=cause.actor_id,
+                expires_at=expires_at,
+            )
+        )
+        await session.flush()
+        await self._audit_log.append(
+            session,
+            cause,
+            Event.ROLE_GRANTED,
+            user_id,
+            project_id=scope.project_id,
+            details={
+                "role": role.value,
+                "scope": str(scope),
+                "expires_at": expires_at.isoformat() if expires_at else None,
+            },
+        )
+
+    # --- logins ---------------------------------------------------------------------------------------------------
+
+    async def login(self, email: str, password: Secret, cause: Cause) -> Tokens:
+        """Tokens for the right password. ProblemError `invalid_credentials` or `rate_limited`."""
+        account = email.strip().lower()
+        address = cause.address or "unknown"
+        wait = self._limiter.take(address, account, self._sources.now().timestamp())
+        if wait > 0:
+            seconds = max(1, round(wait))
+            raise ProblemError(
+                ProblemCode.RATE_LIMITED,
+                f"Too many attempts to log in from here: wait {seconds} s and try again.",
+                context={"retry_after_s": seconds},
+            )
+        async with self._database.read() as session:
+            user = await store.user_by_email(session, account)
+        usable = user is not None and user.disabled_at is None
+        right = await self._hasher.verify(password, user.password_hash if user is not None else None)
+        if user is None or not usable or not right:
+            # Written for unknown addresses too, without what was typed: the time of a write must not tell them apart.
+            async with self._database.write() as session:
+                await self._audit_log.append(session, cause, Event.USER_LOGIN_FAILED, user.id if user else None)
+            raise ProblemError(ProblemCode.INVALID_CREDENTIALS, "The e-mail address or the password is wrong.")
+        self._limiter.succeeded(address, account)
+        cause = Cause(user.email, user.id, cause.address, cause.request_id)
+        return await self._sign_in(user, cause)
+
+    async def _sign_in(self, user: UserRow, cause: Cause) -> Tokens:
+        now = self._sources.now()
+        sign_in = SignInRow(
+            id=self._sources.randomness(16).hex(),
+            user_id=user.id,
+            created_at=now,
+            refreshed_at=now,
+            address=cause.address,
+        )
+        async with self._database.write() as session:
+            session.add(sign_in)
+            await session.flush()
+            tokens = await self._issue(session, user, sign_in.id)
+            await self._audit_log.append(session, cause, Event.USER_LOGGED_IN, user.id)
+        return tokens
+
+    async def refresh(self, refresh_token: Secret, cause: Cause) -> Tokens:
+        """The next pair of tokens. A refresh token that was used before ends its sign-in."""
+        now = self._sources.now()
+        async with self._database.write() as session:
+            found = await store.live_sign_in(session, _hash(refresh_token.reveal()), TokenKind.REFRESH, now)
+            if found is None:
+                raise _not_logged_in()
+            user, sign_in, token = found
+            if token.used_at is None:
+                token.used_at = now
+                sign_in.refreshed_at = now
+                return await self._issue(session, user, sign_in.id)
+            await store.revoke_sign_in(session, sign_in.id, now)
+            await self._audit_log.append(
+                session, cause, Event.USER_TOKEN_REUSED, user.id, details={"sign_in": sign_in.id}
+            )
+        raise _not_logged_in()  # after the commit: raised inside, it would undo the revocation
+
+    async def logout(self, actor: Actor) -> None:
+        """End the sign-in that the actor came with."""
+        async with self._database.write() as session:
+            await store.revoke_sign_in(session, actor.sign_in_id, self._sources.now())
+            await self._audit_log.append(session, actor.cause, Event.USER_LOGGED_OUT, actor.user_id)
+
+    async def authenticate(self, token: str, cause: Cause) -> Actor:
+        """The actor behind an access token; ProblemError `not_logged_in`."""
+        now = self._sources.now()
+        async with self._database.read() as session:
+            found = await store.live_sign_in(session, _hash(token.encode()), TokenKind.ACCESS, now)
+            if found is None:
+                raise _not_logged_in()
+            user, sign_in, _ = found
+            held = await store.bindings(session, user.id, now)
+        cause = Cause(user.email, user.id, cause.address, cause.request_id)
+        return Actor(user.id, user.email, sign_in.id, cause, held)
+
+    async def user_bindings(self, session: AsyncSession, user_id: str) -> tuple[Binding, ...]:
+        """What is bound to a user now: for whoever must ask again later, as a live session must."""
+        return await store.bindings(session, user_id, self._sources.now())
+
+    async def sweep(self) -> None:
+        """Forget expired tokens; run now and then."""
+        async with self._database.write() as session:
+            await store.delete_expired_tokens(session, self._sources.now())
+
+    async def _issue(self, session: AsyncSession, user: UserRow, sign_in_id: str) -> Tokens:
+        now = self._sources.now()
+        lifetimes = {
+            TokenKind.ACCESS: timedelta(seconds=self._numbers.access_token),
+            TokenKind.REFRESH: timedelta(seconds=self._numbers.refresh_token),
+        }
+        made = {}
+        for kind, lifetime in lifetimes.items():
+            random = base64.urlsafe_b64encode(self._sources.randomness(_TOKEN_BYTES)).rstrip(b"=").decode()
+            made[kind] = _PREFIXES[kind] + random
+            session.add(
+                TokenRow(
+                    hash=_hash(made[kind].encode()),
+                    kind=kind,
+                    sign_in_id=sign_in_id,
+                    created_at=now,
+                    expires_at=now + lifetime,
+                )
+            )
+        await session.flush()
+        return Tokens(
+            access_token=made[TokenKind.ACCESS],
+            refresh_token=made[TokenKind.REFRESH],
+            expires_at=now + lifetimes[TokenKind.ACCESS],
+            user=describe(user.id, user.email, await store.bindings(session, user.id, now)),
+        )
+
+
+def describe(user_id: str, email: str, held: tuple[Binding, ...]) -> User:
+    """A user as the API shows them."""
+    return User(
+        id=user_id, email=email, roles=[RoleBinding(role=b.role.value, scope=str(b.scope)) for b in held]
+    )
+
+
+def normal_email(text: str) -> str:
+    """`text` in lower case; ProblemError `invalid_request` if it can't be an address.
+
+    Only what would confuse our own logs and tables is refused; whether mail arrives is for a mail server to say.
+    """
+    email = text.strip().lower()
+    local, at, domain = email.rpartition("@")
+    clean = len(email) <= _LONGEST_EMAIL and email.isprintable() and not any(char.isspace() for char in email)
+    if not (at and local and domain and clean):
+        raise ProblemError(ProblemCode.INVALID_REQUEST, f"“{text[:80]}” is not an e-mail address.")
+    return email
+
+
+def _hash(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _not_logged_in() -> ProblemError:
+    return ProblemError(
+        ProblemCode.NOT_LOGGED_IN, "This login is not valid, or not any more: run wardgate login again."
+    )

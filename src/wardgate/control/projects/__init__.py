@@ -1,0 +1,5 @@
+"""Projects: the spaces that gateways, resources and sessions belong to. Also the worked example of a feature."""
+
+from .service import ProjectService
+
+__all__ = ["ProjectService"]

@@ -1,0 +1,32 @@
+"""What an installation was started with, checked."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from pathlib import Path
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class DoorSettings:
+    """`hosts` are the acceptable Host headers (lower-case, with the port where it is not the scheme's own); `proxies`
+    the networks whose forwarded headers count; `https` says whether people reach us by it."""
+
+    hosts: frozenset[str]
+    proxies: tuple[Network, ...] = ()
+    https: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`public_url` is canonical (`api.domain`): the audience of assertions and the URL in enrolment tokens.
+
+    `relay_advertise` is the embedded relay's `host:port`, None when there is none.
+    """
+
+    data_dir: Path
+    public_url: str
+    door: DoorSettings
+    relay_advertise: str | None = None

@@ -1,0 +1,51 @@
+"""The FastAPI application.
+
+Composition only: which feature's routes stand where. What every request passes before a route sees it is in `door`,
+what every failure looks like in `failures`, what the contract document says in `openapi`.
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, FastAPI
+
+from ... import __version__
+from ..identity import routes as identity_routes
+from ..projects import routes as projects_routes
+from ..services import Services
+from . import failures, health, openapi
+from .door import Door
+
+PREFIX = "/api/v1"
+
+
+def create_app(services: Services) -> FastAPI:
+    """The application over `services`, which the caller opens and closes."""
+    app = FastAPI(
+        title="wardgate",
+        version=__version__,
+        description="Just-in-time, passwordless and fully recorded access to MongoDB.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # the stock pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would carry a bearer token along
+        # FastAPI would send traces where the environment says so; what leaves this process is for our settings to say.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+    )
+    app.state.authenticator = services.identity
+    failures.install(app)
+    api = APIRouter(prefix=PREFIX)
+    for router in _routers(services):
+        api.include_router(router)
+    app.include_router(api)
+    openapi.install(app)
+    app.add_middleware(Door, settings=services.settings.door, numbers=services.numbers)
+    return app
+
+
+def _routers(services: Services) -> list[APIRouter]:
+    """Every feature's routes, in the order of the contract document."""
+    return [
+        health.build(services.database),
+        identity_routes.build(services.identity),
+        projects_routes.build(services.projects),
+    ]

@@ -1,0 +1,113 @@
+"""The real control plane on a real database file, spoken to through its real HTTP application.
+
+`control` is one installation with its services; `admin` and `nobody` are HTTP clients of it, `login_as` makes more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+
+from wardgate.control.audit_log import Cause
+from wardgate.control.db import Base, Database
+from wardgate.control.db.engine import sqlite_url
+from wardgate.control.identity.actor import ORGANISATION, Scope
+from wardgate.control.identity.passwords import Cost, PasswordHasher
+from wardgate.control.identity.permissions import Role
+from wardgate.control.services import Services, open_services
+from wardgate.control.settings import DoorSettings, Settings
+from wardgate.control.sources import Sources
+from wardgate.control.web import create_app
+from wardgate.secret import Secret
+
+ORIGIN = "http://127.0.0.1:8400"
+ADMIN_EMAIL = "admin@example.com"
+PASSWORD = "correct horse battery staple"
+
+
+@dataclass
+class Clock:
+    """Time that stands still until a test moves it."""
+
+    at: datetime = field(default_factory=lambda: datetime(2030, 1, 1, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, **parts: float) -> None:
+        self.at += timedelta(**parts)
+
+
+@dataclass
+class Control:
+    """One installation."""
+
+    services: Services
+    app: FastAPI
+    clock: Clock
+    path: Path
+
+    def client(self, token: str | None = None, *, address: str = "192.0.2.1") -> httpx2.AsyncClient:
+        """An HTTP client from `address`; with `token` as its login."""
+        transport = httpx2.ASGITransport(app=self.app, client=(address, 50_000), raise_app_exceptions=False)
+        headers = {} if token is None else {"authorization": f"Bearer {token}"}
+        return httpx2.AsyncClient(transport=transport, base_url=ORIGIN, headers=headers)
+
+    async def login(self, email: str, password: str = PASSWORD) -> httpx2.AsyncClient:
+        """A client that is logged in."""
+        tokens = await self.services.identity.login(email, Secret(password), Cause("test", address="192.0.2.1"))
+        return self.client(tokens.access_token)
+
+    async def user(self, email: str, *roles: tuple[Role, Scope]) -> httpx2.AsyncClient:
+        """A new user with `roles`, logged in."""
+        identity = self.services.identity
+        user_id = await identity.create_user(Cause("test"), email, Secret(PASSWORD))
+        for role, scope in roles:
+            await identity.grant(Cause("test"), user_id, role, scope)
+        return await self.login(email)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def control(tmp_path: Path, clock: Clock) -> AsyncIterator[Control]:
+    path = tmp_path / "wardgate.db"
+    database = Database(sqlite_url(path))
+    settings = Settings(tmp_path, ORIGIN, DoorSettings(hosts=frozenset({"127.0.0.1:8400"})))
+    hasher = PasswordHasher(Cost(memory_kib=8, iterations=1))
+    services = await open_services(settings, database, sources=Sources(now=clock), hasher=hasher)
+    await database.run(Base.metadata.create_all)
+    yield Control(services, create_app(services), clock, path)
+    await services.close()
+
+
+@pytest.fixture
+async def nobody(control: Control) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client without a login."""
+    async with control.client() as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(control: Control) -> AsyncIterator[httpx2.AsyncClient]:
+    """The organisation's administrator."""
+    async with await control.user(ADMIN_EMAIL, (Role.ADMIN, ORGANISATION)) as client:
+        yield client
+
+
+@pytest.fixture
+def login_as(control: Control) -> Callable[..., Awaitable[httpx2.AsyncClient]]:
+    """`await login_as("ann@example.com", (Role.CONNECTOR, Scope(project_id)))`: a new user's client."""
+    return control.user
+
+
+__all__ = ["ADMIN_EMAIL", "ORIGIN", "PASSWORD", "Clock", "Control", "replace"]
