@@ -76,6 +76,7 @@ class ApiClient:
         login: Login | None = None,
         *,
         ca_file: Path | None = None,
+        timeout_s: float = _READ_TIMEOUT,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.domain = canonical(domain)
@@ -85,7 +86,7 @@ class ApiClient:
             verify=tls_context(ca_file),
             transport=transport,
             follow_redirects=False,
-            timeout=httpx2.Timeout(_READ_TIMEOUT, connect=10.0),
+            timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
             headers={"user-agent": f"wardgate/{__version__}", "accept": "application/json"},
         )
 

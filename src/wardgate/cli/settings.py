@@ -71,18 +71,26 @@ class Settings:
             Exit.USAGE,
         )
 
-    def api(self) -> ApiClient:
-        """A client with this person's login; ExitError `not_logged_in` where there is none."""
+    def is_logged_in(self) -> bool:
+        """Whether there is a login to try."""
+        return bool(os.environ.get("WARDGATE_TOKEN")) or self.logins().get(self.domain()) is not None
+
+    def api(self, *, timeout_s: float = 45.0) -> ApiClient:
+        """A client with this person's login; ExitError `not_logged_in` where there is none.
+
+        An answer may take `timeout_s` seconds: a connection test at the gateway takes up to 30.
+        """
         from ..api.client import ApiClient
         from .logins import EnvironmentLogin, FileLogin
 
         domain = self.domain()
         token = os.environ.get("WARDGATE_TOKEN")
         if token:
-            return ApiClient(domain, EnvironmentLogin(token), ca_file=self.ca_file)
+            return ApiClient(domain, EnvironmentLogin(token), ca_file=self.ca_file, timeout_s=timeout_s)
         if self.logins().get(domain) is None:
             raise not_logged_in(domain)
-        return ApiClient(domain, FileLogin(self.logins(), domain, self.ca_file), ca_file=self.ca_file)
+        login = FileLogin(self.logins(), domain, self.ca_file)
+        return ApiClient(domain, login, ca_file=self.ca_file, timeout_s=timeout_s)
 
 
 def not_logged_in(domain: str) -> ExitError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -241,7 +242,7 @@ class LocalProxy:
             granted_s=self._grant.granted_s,
         )
 
-    def _replica_set_uri(self, roles: dict[str, str]) -> str | None:
+    def _replica_set_uri(self, roles: Mapping[str, str]) -> str | None:
         if self._topology is None or self._topology.kind != "replica_set" or not self._topology.set_name:
             return None
         seeds = [listener.address for member, listener in self._members.items() if roles.get(member) != "arbiter"]

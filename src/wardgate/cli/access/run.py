@@ -1,0 +1,142 @@
+"""From a granted request to the end of its session: keys, loop, signals and the last word.
+
+The private key is made here, lives in this process's memory and nowhere else; core dumps are switched off while it does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import resource
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from ... import __version__
+from ...api.models import ClientFacts, Session, SessionGrant, SessionRequest, SessionStatus
+from ...errors import WardgateError
+from ...net import certs
+from ...numbers import DEFAULT
+from ..exits import Exit, exit_code_of_end
+from ..forms import path
+from ..settings import Settings
+from .dialler import TunnelDialler
+from .listeners import Listener, bind
+from .proxy import End, InterruptedBeforeReadyError, LocalProxy
+from .view import EndFacts, View
+
+_SUMMARY_SECONDS = 1.0  # what the control plane may take to tell the counts; then the summary goes without
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user asked for, checked."""
+
+    project_id: str
+    resource: str
+    account: str
+    duration: timedelta
+    duration_text: str
+    port: int
+    reason: str | None
+
+
+def run_access(settings: Settings, wish: Wish, view: View) -> int:
+    """Open the session, serve it, and return the exit code."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    main = bind(None, wish.port)  # first, so that a port in use opens no session
+    try:
+        key = certs.make_key()
+        grant = _request(settings, wish, key)
+        for notice in grant.notices:
+            view.notice("info", notice)
+        return _serve(settings, grant, key, main, view)
+    finally:
+        main.close()
+
+
+def _request(settings: Settings, wish: Wish, key: certs.PrivateKey) -> SessionGrant:
+    body = SessionRequest(
+        resource=wish.resource,
+        account=wish.account,
+        duration=wish.duration_text,
+        reason=wish.reason,
+        csr=certs.csr_to_pem(certs.make_csr(key)),
+        client=ClientFacts(
+            version=__version__,
+            platform=f"{platform.system()} {platform.machine()}"[:128],
+            hostname=socket.gethostname()[:255],
+        ),
+    )
+    with settings.api() as client:
+        return client.post(path("projects", wish.project_id, "sessions"), SessionGrant, body)
+
+
+def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View) -> int:
+    started = time.monotonic()
+    try:
+        end, connections = _run_loop(_live(grant, key, main, view))
+    except InterruptedBeforeReadyError:
+        _abandon(settings, grant.session.id)
+        return int(Exit.INTERRUPTED)
+    except WardgateError:
+        _abandon(settings, grant.session.id)
+        raise
+    finally:
+        view.close()
+    counted = _counted(settings, grant.session.id)
+    view.ended(
+        EndFacts(
+            session_id=grant.session.id,
+            reason=end.reason,
+            message=end.message,
+            duration_s=time.monotonic() - started,
+            connections=connections,
+            commands=None if counted is None else counted.commands,
+            errors=None if counted is None else counted.errors,
+        )
+    )
+    return exit_code_of_end(end.reason)
+
+
+async def _live(grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View) -> tuple[End, int]:
+    dialler = TunnelDialler(grant, key, DEFAULT)
+    proxy = LocalProxy(grant, dialler, main, view, DEFAULT)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, proxy.interrupt)
+    end = await proxy.run()
+    return end, proxy.connections
+
+
+def _run_loop(main: asyncio.coroutines.Coroutine[None, None, tuple[End, int]]) -> tuple[End, int]:
+    try:
+        import uvloop
+    except ImportError:  # not made for this platform
+        return asyncio.run(main)
+    return uvloop.run(main)
+
+
+def _abandon(settings: Settings, session_id: str) -> None:
+    """Tell the control plane that nobody will use the session; it finds out by itself if this fails."""
+    try:
+        with settings.api(timeout_s=_SUMMARY_SECONDS) as client:
+            client.call("POST", path("sessions", session_id, "abandon"))
+    except WardgateError:
+        return
+
+
+def _counted(settings: Settings, session_id: str) -> Session | None:
+    """The session once its end is known there, or as far as it is after `_SUMMARY_SECONDS`; None if it can't be asked."""
+    until = time.monotonic() + _SUMMARY_SECONDS
+    try:
+        with settings.api(timeout_s=_SUMMARY_SECONDS) as client:
+            while True:
+                found = client.get(path("sessions", session_id), Session)
+                if found.status is SessionStatus.ENDED or time.monotonic() >= until:
+                    return found
+                time.sleep(0.1)
+    except WardgateError:
+        return None
