@@ -1,0 +1,262 @@
+"""Records to BSON and back.
+
+A record becomes one small document: `kind`, `at` (microseconds of Unix time, UTC), then the fields that are not at
+their defaults, under the names they bear in `records`. The raw body is embedded as it came, never decoded, so what is
+recorded is what was sent, whatever types are in it. A body beyond `INLINE_BYTES` follows its record in `chunk`
+documents; its record then has `cut`: the sizes of the pieces, the kind-0 document first.
+
+Text facts come from hostile peers: they are capped and made valid UTF-8 here. Bodies never are.
+
+Law: `decode(encode(record)[0])` is the record; with its chunks joined by `Assembler`, for every body up to the wire's
+limit. New fields and kinds may be added; an unknown kind is an error, since a reader must not pretend to know it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import operator
+import struct
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import bson
+from bson.codec_options import CodecOptions
+from bson.errors import InvalidBSON
+from bson.raw_bson import RawBSONDocument
+
+from ..errors import WardgateError
+from . import records
+from .records import BodyChunk, CommandIntent, Denied, Record
+
+INLINE_BYTES: Final = 1024 * 1024
+CHUNK_BYTES: Final = 1024 * 1024
+TEXT_BYTES: Final = 1024
+ERROR_BYTES: Final = 8192
+
+_WITH_BODY: Final = (CommandIntent, Denied)
+_OPTIONS: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
+_I32 = struct.Struct("<i")
+_I64 = struct.Struct("<q")
+_F64 = struct.Struct("<d")
+
+_KINDS: Final[dict[str, type[Any]]] = {
+    "session_opened": records.SessionOpened,
+    "session_closed": records.SessionClosed,
+    "session_notice": records.SessionNotice,
+    "connection_opened": records.ConnectionOpened,
+    "connection_hello": records.ConnectionHello,
+    "connection_closed": records.ConnectionClosed,
+    "intent": records.CommandIntent,
+    "outcome": records.CommandOutcome,
+    "denied": records.Denied,
+    "malformed": records.Malformed,
+    "chunk": records.BodyChunk,
+}
+
+
+class CodecError(WardgateError):
+    """A document that is no record, or a record that can't be written down."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bad_record", message)
+
+
+class Entry(NamedTuple):
+    """A record as it was read: when, what, and the sizes of the pieces that follow in chunks (empty: none do)."""
+
+    at_us: int
+    record: Record
+    cut: tuple[int, ...]
+
+
+# --- writing ------------------------------------------------------------------------------------------------------
+
+
+def encode(record: Record, at_us: int, seq: int) -> list[bytes]:
+    """The documents of `record`, which will have the sequence numbers `seq`, `seq` + 1, …"""
+    if isinstance(record, _WITH_BODY):
+        size = len(record.body) + sum(len(documents) for _, documents in record.sequences)
+        if size > INLINE_BYTES:
+            return _encode_cut(record, at_us, seq)
+    return [_document(record, at_us)]
+
+
+def _document(record: Record, at_us: int, extra: bytes = b"") -> bytes:
+    prefix, fields = _SHAPES[type(record)]
+    parts = [prefix, _I64.pack(at_us)]
+    for get, default, write in fields:
+        value = get(record)
+        if value is not None and value != default:
+            write(parts, value)
+    parts.append(extra)
+    inner = b"".join(parts)
+    return b"".join((_I32.pack(len(inner) + 5), inner, b"\0"))
+
+
+def _encode_cut(record: CommandIntent | Denied, at_us: int, seq: int) -> list[bytes]:
+    pieces = [record.body, *(documents for _, documents in record.sequences)]
+    emptied = dataclasses.replace(record, body=b"", sequences=tuple((name, b"") for name, _ in record.sequences))
+    documents = [_document(emptied, at_us, _array("cut", [b"\x12", *(_I64.pack(len(piece)) for piece in pieces)]))]
+    whole = b"".join(pieces)
+    for index, start in enumerate(range(0, len(whole), CHUNK_BYTES)):
+        documents.append(_document(BodyChunk(seq, index, whole[start : start + CHUNK_BYTES]), at_us))
+    return documents
+
+
+def _text(value: str, cap: int) -> bytes:
+    raw = value.encode("utf-8", "backslashreplace")
+    if len(raw) > cap:
+        raw = raw[:cap].decode("utf-8", "ignore").encode() + "…".encode()
+    return _I32.pack(len(raw) + 1) + raw + b"\0"
+
+
+def _array(name: str, typed: list[bytes]) -> bytes:
+    """An array element of values that all have the BSON type `typed[0]`."""
+    kind, *values = typed
+    inner = b"".join(kind + b"%d\0" % index + value for index, value in enumerate(values))
+    return b"\x04" + name.encode() + b"\0" + _I32.pack(len(inner) + 5) + inner + b"\0"
+
+
+_Writer = Callable[[list[bytes], Any], None]
+
+
+def _writer(name: str, annotation: str) -> _Writer:
+    """How the field `name` is appended to a document's parts, by its annotation in `records`."""
+    key = name.encode() + b"\0"
+    match annotation.removesuffix(" | None"):
+        case "str":
+            cap = ERROR_BYTES if name in {"error", "message"} else TEXT_BYTES
+            return lambda parts, value: parts.extend((b"\x02" + key, _text(value, cap)))
+        case "int":
+            return lambda parts, value: parts.extend((b"\x12" + key, _I64.pack(value)))
+        case "float":
+            return lambda parts, value: parts.extend((b"\x01" + key, _F64.pack(value)))
+        case "bool":
+            return lambda parts, value: parts.append(b"\x08" + key + (b"\1" if value else b"\0"))
+        case "bytes" if name == "body":
+            return lambda parts, value: parts.extend((b"\x03" + key, value)) if value else None
+        case "bytes":
+            return lambda parts, value: parts.extend((b"\x05" + key, _I32.pack(len(value)) + b"\0", value))
+        case "tuple[str, ...]":
+            return lambda parts, value: parts.append(_array(name, [b"\x02", *(_text(v, TEXT_BYTES) for v in value)]))
+        case "Sequences":
+            return _write_sequences
+        case other:
+            raise TypeError(f"no BSON form for {other}")
+
+
+def _write_sequences(parts: list[bytes], sequences: records.Sequences) -> None:
+    """An array of identifier, binary, identifier, binary, …: identifiers may repeat on the wire, keys may not here."""
+    at = len(parts)
+    parts.append(b"")
+    size = 5
+    for index, (identifier, documents) in enumerate(sequences):
+        head = (
+            b"\x02%d\0" % (2 * index)
+            + _text(identifier, TEXT_BYTES)
+            + b"\x05%d\0" % (2 * index + 1)
+            + _I32.pack(len(documents))
+            + b"\0"
+        )
+        parts += (head, documents)
+        size += len(head) + len(documents)
+    parts.append(b"\0")
+    parts[at] = b"\x04sequences\0" + _I32.pack(size)
+
+
+_Field = tuple[Callable[[Any], Any], Any, _Writer]
+
+
+def _shape(kind: str, cls: type[Any]) -> tuple[bytes, tuple[_Field, ...]]:
+    prefix = b"\x02kind\0" + _text(kind, TEXT_BYTES) + b"\x12at\0"
+    fields = tuple(
+        (operator.attrgetter(field.name), field.default, _writer(field.name, str(field.type)))  # MISSING equals nothing
+        for field in dataclasses.fields(cls)
+    )
+    return prefix, fields
+
+
+_SHAPES: Final = {cls: _shape(kind, cls) for kind, cls in _KINDS.items()}
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+def decode(document: bytes) -> Entry:
+    """The record in `document`; CodecError if it is none that this version knows."""
+    try:
+        raw = bson.decode(document, _OPTIONS)
+        kind, at_us = raw["kind"], raw["at"]
+        cls = _KINDS[kind]
+        values = _NULLS[cls] | {name: read(raw[name]) for name, read in _READERS[cls] if name in raw}
+        if "cut" in raw:
+            values.setdefault("body", b"")
+        return Entry(int(at_us), cls(**values), tuple(int(size) for size in raw.get("cut", ())))
+    except KeyError as error:
+        raise CodecError(f"A record lacks a field or has an unknown kind: {error}.") from error
+    except (InvalidBSON, TypeError, ValueError) as error:
+        raise CodecError(f"A document is no record: {error}.") from error
+
+
+def _reader(annotation: str) -> Callable[[Any], Any]:
+    match annotation.removesuffix(" | None"):
+        case "str":
+            return str
+        case "int":
+            return int
+        case "float":
+            return float
+        case "bool":
+            return bool
+        case "bytes":
+            return lambda value: value.raw if isinstance(value, RawBSONDocument) else bytes(value)
+        case "tuple[str, ...]":
+            return tuple
+        case _:
+            return lambda value: tuple((value[i], bytes(value[i + 1])) for i in range(0, len(value), 2))
+
+
+_READERS: Final = {
+    cls: tuple((field.name, _reader(str(field.type))) for field in dataclasses.fields(cls)) for cls in _KINDS.values()
+}
+_NULLS: Final = {
+    cls: {field.name: None for field in dataclasses.fields(cls) if str(field.type).endswith(" | None")}
+    for cls in _KINDS.values()
+}
+
+
+class Assembler:
+    """Gathers the chunks of one cut record, whose bytes may come between those of others."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+        self._chunks: list[bytes] = []
+        self._missing = sum(entry.cut)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is missing."""
+        return self._missing == 0
+
+    def add(self, chunk: BodyChunk) -> None:
+        """The next chunk; CodecError if it is not the next one or is too long."""
+        if chunk.index != len(self._chunks) or len(chunk.data) > self._missing:
+            raise CodecError("A chunk of a body is out of place.")
+        self._chunks.append(chunk.data)
+        self._missing -= len(chunk.data)
+
+    def record(self) -> Record:
+        """The whole record; CodecError while something is missing."""
+        record, cut = self._entry.record, self._entry.cut
+        if not cut:
+            return record
+        if self._missing or not isinstance(record, _WITH_BODY) or len(cut) != len(record.sequences) + 1:
+            raise CodecError("A body is not whole.")
+        whole = b"".join(self._chunks)
+        bounds = [0]
+        for size in cut:
+            bounds.append(bounds[-1] + size)
+        body, *rest = (whole[start:end] for start, end in itertools.pairwise(bounds))
+        names = (name for name, _ in record.sequences)
+        return dataclasses.replace(record, body=body, sequences=tuple(zip(names, rest, strict=True)))
