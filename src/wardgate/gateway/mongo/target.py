@@ -1,0 +1,148 @@
+"""A MongoDB deployment as the gateway dials it, and the addresses that it never dials.
+
+A `Target` is made once per lease or test from the control plane's structured fields; no string is parsed here again.
+It holds no credentials. The address rule is law for every dial, for seeds and for members learned from a hello alike:
+it looks at the very IP address that the socket will connect to, after name resolution, so a name that changes its mind
+(DNS rebinding) gains nothing. Private networks and loopback are where databases live, so they are allowed; the
+link-local and metadata addresses of clouds are where *credentials* live, so they are not.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+from dataclasses import dataclass, field
+
+from ...api.machine import MongoTarget
+from ...numbers import DEFAULT, Numbers
+from .errors import Code, MongoError
+
+DEFAULT_PORT = 27017
+ADDRESSES_MAX = 64  # a replica set has at most 50 members; a hostile hello may name more
+_HOST = re.compile(r"[^\s/@,?#%\[\]\\\x00-\x1f\x7f]{1,253}")
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
+
+_REFUSED_NETWORKS: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "0.0.0.0/8",  # "this host": Linux connects it to loopback behind the back of every other rule
+        "169.254.0.0/16",  # link-local: metadata of AWS, Azure, GCP, OpenStack (169.254.169.254), ECS (169.254.170.2)
+        "100.100.100.200/32",  # Alibaba metadata
+        "168.63.129.16/32",  # Azure's WireServer
+        "192.0.0.192/32",  # Oracle metadata
+        "224.0.0.0/4",
+        "255.255.255.255/32",
+        "::/128",
+        "fe80::/10",
+        "fd00:ec2::/32",  # AWS metadata fd00:ec2::254 and its neighbours
+        "fd20:ce::254/128",  # GCP metadata
+        "fd00:42::42/128",  # Scaleway metadata
+        "ff00::/8",
+    )
+)
+
+
+def refused(ip: str) -> bool:
+    """Whether the gateway must not connect to this IP address, whatever form of IPv6 it is wrapped in."""
+    address = ipaddress.ip_address(ip.partition("%")[0])
+    return any(each in network for each in _faces(address) for network in _REFUSED_NETWORKS if _same(each, network))
+
+
+def _faces(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
+    """The address and every IPv4 address that it leads to: mapped, compatible, 6to4, Teredo, NAT64."""
+    faces: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [address]
+    if isinstance(address, ipaddress.IPv6Address):
+        faces += [each for each in (address.ipv4_mapped, address.sixtofour) if each is not None]
+        faces += list(address.teredo or ())
+        packed = address.packed
+        if packed[:12] in (bytes(12), b"\x00\x64\xff\x9b" + bytes(8)) and int(address) > 1:
+            faces.append(ipaddress.IPv4Address(packed[12:]))
+    return faces
+
+
+def _same(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: ipaddress.IPv4Network | ipaddress.IPv6Network
+) -> bool:
+    return address.version == network.version
+
+
+def join_address(host: str, port: int) -> str:
+    """``host:port``, lower-cased, IPv6 in brackets: the one spelling of an address in this room."""
+    host = host.lower()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The reverse, also for what a hello says (the port may be missing). Raises ValueError."""
+    bracketed = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::(.+))?", address)
+    if bracketed:
+        host, port = bracketed.group(1), bracketed.group(2)
+        ipaddress.IPv6Address(host)
+    else:
+        host, _, port = address.partition(":")
+        if not _HOST.fullmatch(host):
+            raise ValueError("not a host name")
+    if port and (not _PORT.fullmatch(port) or int(port) > 65535):
+        raise ValueError("not a port")
+    return host.lower(), int(port) if port else DEFAULT_PORT
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One deployment. `tls` None means plain TCP; `verified` says whether certificates are checked."""
+
+    seeds: tuple[str, ...]
+    tls: ssl.SSLContext | None = field(repr=False, compare=False)
+    verified: bool
+    auth_database: str
+    set_name: str | None = None
+    load_balanced: bool = False
+    direct: bool = False
+    numbers: Numbers = field(default=DEFAULT, repr=False)
+
+    @classmethod
+    def of(cls, model: MongoTarget, numbers: Numbers = DEFAULT) -> Target:
+        """From the control plane's model. Raises MongoError(srv_unsupported, ca_invalid, dns_failed)."""
+        if model.srv_host is not None:
+            raise MongoError(Code.SRV_UNSUPPORTED, "mongodb+srv:// addresses are not supported yet; name the hosts.")
+        try:
+            seeds = tuple(dict.fromkeys(join_address(*split_address(join_address(*each))) for each in model.hosts))
+        except ValueError as error:
+            raise MongoError(Code.DNS_FAILED, f"A host of the resource is not one: {error}.") from error
+        if not seeds or len(seeds) > ADDRESSES_MAX:
+            raise MongoError(Code.DNS_FAILED, f"A resource needs between 1 and {ADDRESSES_MAX} hosts.")
+        return cls(
+            seeds=seeds,
+            tls=_context(model.ca_certificate, model.reject_unauthorized) if model.tls else None,
+            verified=model.tls and model.reject_unauthorized,
+            auth_database=model.auth_database,
+            set_name=model.set_name,
+            load_balanced=model.load_balanced,
+            direct=model.options.get("directConnection") is True,
+            numbers=numbers,
+        )
+
+
+def _context(ca_certificate: str | None, verify: bool) -> ssl.SSLContext:
+    """TLS 1.2 or newer. A given authority replaces the system's; it may be an intermediate or the server's own."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_certificate is not None:
+        try:
+            context.load_verify_locations(cadata=ca_certificate)
+        except (ssl.SSLError, ValueError) as error:
+            raise MongoError(
+                Code.CA_INVALID, "The CA certificate is not a PEM certificate that can be read."
+            ) from error
+        if not context.get_ca_certs() and not context.cert_store_stats()["x509"]:
+            raise MongoError(Code.CA_INVALID, "The CA certificate holds no certificate.")
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    elif verify:
+        context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
