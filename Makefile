@@ -42,7 +42,7 @@ types: .user ## mypy --strict
 	@$(BIN)/mypy --no-error-summary
 
 floors: .user ## who may import whom, and no file over 600 lines
-	@$(BIN)/lint-imports --no-timing --quiet 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo > .tools/floors.log 2>&1 || { cat .tools/floors.log; exit 1; }
 	@$(BIN)/python tools/check_files.py
 
 deps: .user ## what is imported is declared, and the other way round
