@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardgate.wire.reader import FramingError, Header, MessageReader, Piece, PieceReader, header_of
+from wardgate.wire.header import Header, header_of
+from wardgate.wire.reader import FramingError, MessageReader, Piece, PieceReader
 
 LIMIT = 4096
 

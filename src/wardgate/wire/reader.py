@@ -14,34 +14,18 @@ of pieces already knows `first` and `last`.
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from typing import Final, NamedTuple
 
-HEADER_BYTES: Final = 16
+from .header import HEADER, HEADER_BYTES, Header, check_length
+
 # A first piece holds the header and, in an OP_MSG, the four bytes of flagBits behind it.
 _FIRST_BYTES: Final = 20
-
-_HEADER = struct.Struct("<iiii")
-_LENGTH = struct.Struct("<i")
+_HEADER_OF: Final = HEADER.unpack_from
 
 
 class FramingError(ValueError):
     """The stream can't be cut into messages any more: a length is impossible. Final for its reader."""
-
-
-class Header(NamedTuple):
-    """The standard message header; `length` counts its own 16 bytes too."""
-
-    length: int
-    request_id: int
-    response_to: int
-    opcode: int
-
-
-def header_of(message: bytes) -> Header:
-    """The header of a message, or of its first piece."""
-    return Header._make(_HEADER.unpack_from(message))
 
 
 def _impossible(length: int, limit: int) -> FramingError:
@@ -97,7 +81,7 @@ class MessageReader:
 
     def take(self, data: bytes) -> bytes | None:
         """`feed` and `next` in one call, without touching the buffer where `data` is exactly one message."""
-        if not self._size and len(data) >= HEADER_BYTES and _LENGTH.unpack_from(data)[0] == len(data) <= self._limit:
+        if not self._size and len(data) >= HEADER_BYTES and _HEADER_OF(data)[0] == len(data) <= self._limit:
             return data
         self.feed(data)
         return self.next()
@@ -114,12 +98,12 @@ class MessageReader:
             raise FramingError("the stream was broken before")
         if self._size < HEADER_BYTES:
             return False
-        if len(self._chunks[0]) < _LENGTH.size:
+        if len(self._chunks[0]) < HEADER_BYTES:
             joined = b"".join(self._chunks)  # tiny pieces at the very start of a message
             self._chunks.clear()
             self._chunks.append(joined)
-        length = int(_LENGTH.unpack_from(self._chunks[0])[0])
-        if not HEADER_BYTES <= length <= self._limit:
+        length = int(_HEADER_OF(self._chunks[0])[0])
+        if not check_length(length, self._limit):
             self._failed = True
             raise _impossible(length, self._limit)
         self._need = length
@@ -166,7 +150,7 @@ class PieceReader:
     def feed(self, data: bytes) -> list[Piece]:
         """The pieces that `data` completes or continues; FramingError where a length is impossible."""
         if not self._left and not self._partial and len(data) >= _FIRST_BYTES:
-            header = Header._make(_HEADER.unpack_from(data))
+            header = Header._make(_HEADER_OF(data))
             if header.length == len(data) <= self._limit:
                 return [Piece(header, data, True)]
         return self._cut(data)
@@ -197,8 +181,8 @@ class PieceReader:
         return pieces
 
     def _checked(self, data: bytes) -> Header:
-        header = Header._make(_HEADER.unpack_from(data))
-        if not HEADER_BYTES <= header.length <= self._limit:
+        header = Header._make(_HEADER_OF(data))
+        if not check_length(header.length, self._limit):
             self._failed = True
             raise _impossible(header.length, self._limit)
         return header
