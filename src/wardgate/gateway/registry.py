@@ -1,0 +1,268 @@
+"""The sessions that this gateway serves: opened by control streams, ended by anybody who may, listed in heartbeats.
+
+A control stream for an unknown session asks for its lease; whether the certificate's session may be served is the
+control plane's answer to that and nobody's guess. What the control plane could not be told at once (an end) is told
+again after every heartbeat until it is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .. import __version__
+from ..api.machine import HeartbeatAnswer, HeartbeatRequest, LiveSession as LiveSessionFacts, SessionState
+from ..api.models import EndReason
+from ..api.problems import ProblemCode, ProblemError
+from ..errors import WardgateError
+from ..net import logs
+from ..net.machine import SignedClient
+from ..numbers import Numbers
+from ..tunnel import frames
+from .control_stream import ControlStream
+from .leases import LeasedSession, fetch_lease
+from .mongo.login import Login
+from .mongo.target import Target
+from .session import Hooks, LiveSession, Phase
+from .spool.spool import Spool
+from .tunnel.listener import TunnelStream
+
+_log = logs.get("sessions")
+CONTROL_ALPN = "wardgate-ctl/1"
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """An end that the control plane does not know of yet."""
+
+    session_id: str
+    state: SessionState
+
+
+class _Waiting:
+    """The owner of a control stream whose session is still being opened."""
+
+    def __init__(self) -> None:
+        self.frames: list[frames.Frame] = []
+        self.session: LiveSession | None = None
+        self.lost = False
+
+    def control_frame(self, stream: ControlStream, frame: frames.Frame) -> None:
+        if self.session is not None:
+            self.session.control_frame(stream, frame)
+        else:
+            self.frames.append(frame)
+
+    def control_lost(self, stream: ControlStream) -> None:
+        self.lost = True
+        if self.session is not None:
+            self.session.control_lost(stream)
+
+
+class Sessions:
+    """All live sessions of one gateway process."""
+
+    def __init__(
+        self,
+        client: SignedClient,
+        spool: Spool,
+        withdraw: Callable[[str, int], None],
+        numbers: Numbers,
+        advertise: str | None,
+    ) -> None:
+        self._client = client
+        self._spool = spool
+        self._withdraw = withdraw
+        self._numbers = numbers
+        self._advertise = advertise
+        self._live: dict[str, LiveSession] = {}
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._reports: dict[str, _Report] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    # --- the tunnel -----------------------------------------------------------------------------------------------
+
+    def authorise(self, session_id: str, alpn: str, certificate: bytes) -> str | None:
+        """Whether a stream with this certificate may be dispatched: None, or why not."""
+        if self._stopping:
+            return "the gateway is being stopped"
+        if alpn == CONTROL_ALPN:
+            return None  # the control plane decides, when the lease is asked for
+        session = self._live.get(session_id)
+        return None if session is not None and session.accepts else "the session is not active"
+
+    def handle(self, stream: TunnelStream) -> None:
+        """A stream that was authorised."""
+        transport, leftover = stream.take()
+        if stream.alpn == CONTROL_ALPN:
+            self._control(stream.session_id, transport, leftover)
+            return
+        session = self._live.get(stream.session_id)
+        if session is None:
+            transport.abort()
+        else:
+            session.accept(transport, leftover)
+
+    def _control(self, session_id: str, transport: asyncio.Transport, leftover: bytes) -> None:
+        owner = _Waiting()
+        stream = ControlStream(
+            transport,
+            leftover,
+            owner,
+            ping_every=self._numbers.control_ping,
+            lost_after=self._numbers.control_lost,
+        )
+        self._spawn(self._serve(session_id, stream, owner))
+
+    async def _serve(self, session_id: str, stream: ControlStream, owner: _Waiting) -> None:
+        """Bring the control stream and its session together."""
+        try:
+            session = await self._session(session_id)
+        except WardgateError as error:
+            stream.send(frames.Refused(code=_refusal_code(error), message=error.message))
+            stream.close()
+            return
+        owner.session = session
+        if owner.lost:
+            session.control_lost(stream)
+            return
+        session.attach(stream)
+        for frame in owner.frames:
+            session.control_frame(stream, frame)
+
+    async def _session(self, session_id: str) -> LiveSession:
+        """The live session, opened if need be; two control streams at once open one."""
+        session = self._live.get(session_id)
+        if session is not None and session.phase in (Phase.STARTING, Phase.ACTIVE):
+            return session
+        opening = self._opening.get(session_id)
+        if opening is None:
+            opening = asyncio.get_running_loop().create_task(self._open(session_id))
+            self._opening[session_id] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(session_id, None))
+        await asyncio.shield(opening)
+        return self._live[session_id]
+
+    async def _open(self, session_id: str) -> None:
+        leased = await fetch_lease(self._client, session_id)
+        session = await self._make(leased)
+        self._live[session_id] = session
+        try:
+            await session.start()
+        except WardgateError as error:
+            await session.end(EndReason.FAILED_TO_START, error.message)
+            raise
+
+    async def _make(self, leased: LeasedSession) -> LiveSession:
+        lease, user = leased.lease, leased.user
+        target = Target.of(lease.target, self._numbers)
+        login = Login(user.username, user.password, lease.target.auth_database, user.mechanism)
+        recorder = self._spool.open_epoch(
+            lease.session_id,
+            lease.epoch,
+            audit_public_key=lease.audit_public_key,
+            audit_key_id=lease.audit_key_id,
+            gateway_id=self._client.identity.id,
+            previous_head=lease.previous_head,
+            durability=lease.durability,
+            on_failed=lambda reason: self._audit_failed(lease.session_id, reason),
+        )
+        hooks = Hooks(activated=self._activated, withdraw=self._withdraw, ended=self._ended)
+        return LiveSession(lease, target, login, recorder, hooks, self._numbers)
+
+    def _audit_failed(self, session_id: str, reason: str) -> None:
+        session = self._live.get(session_id)
+        if session is not None:
+            session.end_soon(EndReason.AUDIT_FAILED, reason)
+
+    # --- the control plane ----------------------------------------------------------------------------------------
+
+    async def _activated(self, session: LiveSession) -> None:
+        await self._client.send(
+            "POST", f"/gateway/sessions/{session.id}/state", SessionState(epoch=session.epoch, status="active")
+        )
+
+    def _ended(self, session: LiveSession, reason: EndReason, message: str | None) -> None:
+        if self._live.get(session.id) is session:
+            del self._live[session.id]
+        state = SessionState(epoch=session.epoch, status="ended", end_reason=reason, message=message)
+        self._reports[session.id] = _Report(session.id, state)
+        self._spawn(self._deliver())
+
+    async def _deliver(self) -> None:
+        """Tell the control plane the ends that it does not know of; what fails waits for the next heartbeat."""
+        for report in tuple(self._reports.values()):
+            try:
+                await self._client.send("POST", f"/gateway/sessions/{report.session_id}/state", report.state)
+            except ProblemError as error:
+                # It knows better (ended already, fenced): saying it again would not change that.
+                _log.info("end not taken", session=report.session_id, code=error.code)
+                if error.problem.status >= 500:
+                    continue
+            except WardgateError:
+                return
+            self._reports.pop(report.session_id, None)
+
+    def heartbeat(self) -> HeartbeatRequest:
+        """What is alive here."""
+        live = [
+            LiveSessionFacts(session_id=session.id, epoch=session.epoch, connections=session.connections)
+            for session in self._live.values()
+            if session.phase in (Phase.STARTING, Phase.ACTIVE)
+        ]
+        return HeartbeatRequest(
+            version=__version__, sessions=live, advertise=self._advertise, spool_bytes=self._spool.pending_bytes
+        )
+
+    def answered(self, answer: HeartbeatAnswer) -> None:
+        """What must die dies, what was renewed lives on."""
+        for order in answer.end:
+            self.end(order.session_id, order.reason, order.message)
+        for renewal in answer.renewed:
+            session = self._live.get(renewal.session_id)
+            if session is not None:
+                session.renewed(renewal.renew_by_s, renewal.expires_in_s)
+        if self._reports:
+            self._spawn(self._deliver())
+
+    def end(self, session_id: str, reason: EndReason, message: str | None) -> None:
+        """The control plane wants this session ended."""
+        session = self._live.get(session_id)
+        if session is not None:
+            session.end_soon(reason, message)
+
+    async def stop(self, *, revoked: bool = False) -> None:
+        """The gateway stops: suspend all sessions; or it was revoked: end them."""
+        self._stopping = True
+        for task in tuple(self._opening.values()):
+            task.cancel()
+        sessions = tuple(self._live.values())
+        if revoked:
+            await asyncio.gather(*(each.end(EndReason.RIGHTS_LOST, "The gateway was revoked.") for each in sessions))
+        else:
+            await asyncio.gather(*(each.suspend() for each in sessions))
+        for work in tuple(self._tasks):
+            work.cancel()
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def statistics(self) -> dict[str, Any]:
+        """For a look inside a running gateway."""
+        return {
+            "sessions": [session.statistics() for session in self._live.values()],
+            "opening": len(self._opening),
+            "undelivered_ends": len(self._reports),
+        }
+
+
+def _refusal_code(error: WardgateError) -> str:
+    """How a failed start is named to the local proxy: MongoDB's failures keep their code, ours get one of a few."""
+    if isinstance(error, ProblemError):
+        return "lease_refused" if error.problem.code is not ProblemCode.INTERNAL else "failed_to_start"
+    return "failed_to_start" if error.code in ("unreachable", "seal_broken") else error.code

@@ -1,0 +1,382 @@
+"""One access session at the gateway: from its lease to the one function that ends it.
+
+    STARTING ── listeners known, control plane told ──► ACTIVE ──┐
+        └────────────────────── end() ──────────────────────────►├─► ENDING ──► ENDED
+
+Laws:
+1. Everything that ends a session goes through `end`, which runs once. It stops new work, cuts every socket, kills what
+   runs on in the database, closes the audit chain, and only then tells the control plane why.
+2. A data stream is accepted only while the session is ACTIVE and a control stream lives.
+3. Time is counted on the monotonic clock from the seconds that the control plane gave.
+4. Credentials are wiped when the session ends; they are nowhere else.
+
+What may not be here: sockets (data streams and dialling have them), HTTP (the registry has it).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum
+from time import monotonic, time
+from typing import Any
+
+from .. import __version__
+from ..api.machine import Lease
+from ..api.models import EndReason
+from ..audit import records
+from ..audit.recorder import RecordingFailed
+from ..errors import WardgateError
+from ..net import logs
+from ..numbers import Numbers
+from ..proxy.connection import SessionRules
+from ..proxy.facts import Topology as ProxyTopology
+from ..tunnel import frames
+from ..wire.hello import attribution
+from .control_stream import ControlStream
+from .mongo.connection import dial
+from .mongo.ending import KillReport, kill_session_work
+from .mongo.login import Login
+from .mongo.target import Target
+from .mongo.topology import Topology, TopologyMonitor
+from .spool.epoch import EpochRecorder
+from .stream import DataStream, SessionLinks
+
+_log = logs.get("session")
+_CUT_SECONDS = 1.0  # what a waiting command's sentence may take to reach its client
+_PRIMARY_SECONDS = 30.0  # drivers' own server selection timeout
+_LINGER_SECONDS = 0.2  # for the last frame on the control stream to leave
+
+# What a client whose command waits is told; None: it hears nothing, because the user ended the session.
+_SENTENCES: dict[EndReason, str | None] = {
+    EndReason.CLIENT_CLOSED: None,
+    EndReason.EXPIRED: "wardgate: the access session has expired; open a new one.",
+    EndReason.TERMINATED: "wardgate: the access session was terminated.",
+    EndReason.IDLE: "wardgate: the access session was idle for too long and has ended.",
+    EndReason.CLIENT_LOST: "wardgate: the local proxy is gone, so the access session has ended.",
+    EndReason.GATEWAY_LOST: "wardgate: the gateway has lost the control plane, so the access session has ended.",
+    EndReason.RIGHTS_LOST: "wardgate: the right to this access was withdrawn.",
+    EndReason.AUDIT_FAILED: "wardgate: the command could not be recorded, so the access session has ended.",
+    EndReason.FAILED_TO_START: "wardgate: the access session could not start.",
+}
+
+
+class Phase(Enum):
+    """How far a session has come."""
+
+    STARTING = "starting"
+    ACTIVE = "active"
+    ENDING = "ending"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a session asks of its registry."""
+
+    activated: Callable[[LiveSession], Awaitable[None]]
+    withdraw: Callable[[str, int], None]
+    ended: Callable[[LiveSession, EndReason, str | None], None]
+
+
+class LiveSession:
+    """A leased session. Made by `Sessions.open`; belongs to the event loop."""
+
+    def __init__(
+        self, lease: Lease, target: Target, login: Login, recorder: EpochRecorder, hooks: Hooks, numbers: Numbers
+    ) -> None:
+        self.id = lease.session_id
+        self.epoch = lease.epoch
+        self.phase = Phase.STARTING
+        self._lease = lease
+        self._target = target
+        self._login = login
+        self._recorder = recorder
+        self._hooks = hooks
+        self._numbers = numbers
+        self._monitor = TopologyMonitor(target, self._topology_changed)
+        self._rules = SessionRules(allow_admin=lease.policy.allow_admin)
+        self._control: ControlStream | None = None
+        self._greeted: ControlStream | None = None  # the control stream that was told `ready`
+        self._listeners: dict[str, str] = {}
+        self._streams: set[DataStream] = set()
+        self._numbered = 0
+        self._ending: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lost_timer: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+        self._expires_at = monotonic() + lease.expires_in_s
+        self._expiry = loop.call_later(lease.expires_in_s, self.end_soon, EndReason.EXPIRED)
+        self._renewal = loop.call_later(lease.renew_by_s, self._not_renewed)
+        self._links = self._make_links()
+
+    def _make_links(self) -> SessionLinks:
+        return SessionLinks(
+            session=self.id,
+            user=self._lease.user,
+            recorder=self._recorder,
+            rules=self._rules,
+            resolve=self._resolve,
+            topology=self._proxy_topology,
+            role=self._role,
+            primary=lambda: self._monitor.topology.primary,
+            dial=lambda address, factory: dial(self._target, address, factory),
+            login=self._login.begin,
+            on_recording_failed=lambda reason: self.end_soon(EndReason.AUDIT_FAILED, reason),
+            login_timeout=self._numbers.server_login,
+            message_bytes=self._numbers.message_bytes,
+        )
+
+    # --- start ----------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Write the epoch's first record and find the deployment; MongoError, RecordingFailed."""
+        lease = self._lease
+        self._recorder.append(
+            records.SessionOpened(
+                user=lease.user,
+                resource=lease.resource,
+                account=lease.account,
+                gateway=self._recorder.gateway_id,
+                durability=lease.durability,
+                version=__version__,
+            )
+        )
+        self._monitor.start()
+        await self._monitor.first(self._numbers.server_login)
+
+    def attach(self, control: ControlStream) -> None:
+        """A control stream of the local proxy, at the start or after a loss; an older one gives way."""
+        if self.phase in (Phase.ENDING, Phase.ENDED):
+            control.send(frames.Refused(code="session_refused", message="The session has ended."))
+            control.close()
+            return
+        if self._control is not None:
+            self._control.close()
+            self._note("control_replaced")
+        if self._lost_timer is not None:
+            self._lost_timer.cancel()
+            self._lost_timer = None
+            self._note("control_reconnected")
+        self._control = control
+        self._send_topology()
+
+    # --- control stream -------------------------------------------------------------------------------------------
+
+    def control_frame(self, stream: ControlStream, frame: frames.Frame) -> None:
+        """What the local proxy says."""
+        if stream is not self._control:
+            return
+        match frame:
+            case frames.Listeners():
+                self._listeners = dict(frame.members)
+                self._tell_streams()
+                if self._greeted is not stream:
+                    self._greeted = stream
+                    self._spawn(self._become_ready(stream))
+            case frames.Bye():
+                self.end_soon(EndReason.CLIENT_CLOSED)
+
+    def control_lost(self, stream: ControlStream) -> None:
+        """The local proxy is silent; it may come back within `client_lost` seconds."""
+        if stream is not self._control:
+            return
+        self._control = None
+        if self.phase in (Phase.ENDING, Phase.ENDED):
+            return
+        self._note("control_lost")
+        self._lost_timer = asyncio.get_running_loop().call_later(
+            self._numbers.client_lost, self.end_soon, EndReason.CLIENT_LOST
+        )
+
+    async def _become_ready(self, stream: ControlStream) -> None:
+        if self.phase is Phase.STARTING:
+            try:
+                await self._hooks.activated(self)
+            except WardgateError as error:
+                stream.send(frames.Refused(code="session_refused", message=error.message))
+                self.end_soon(EndReason.FAILED_TO_START, error.message)
+                return
+            if self.phase is not Phase.STARTING:
+                return
+            self.phase = Phase.ACTIVE
+        stream.send(frames.Ready())
+
+    def _send_topology(self) -> None:
+        if self._control is not None:
+            topology = self._monitor.topology
+            self._control.send(
+                frames.Topology(
+                    kind=topology.kind,
+                    set_name=topology.set_name,
+                    members=[frames.Member(address=each.address, role=each.role) for each in topology.members],
+                )
+            )
+
+    # --- topology -------------------------------------------------------------------------------------------------
+
+    def _topology_changed(self, topology: Topology) -> None:
+        self._send_topology()
+        self._tell_streams()
+
+    def _tell_streams(self) -> None:
+        for stream in tuple(self._streams):
+            stream.topology_changed()
+
+    def _proxy_topology(self) -> ProxyTopology:
+        return ProxyTopology(self._monitor.topology.kind, self._listeners)
+
+    def _role(self, address: str) -> str:
+        for member in self._monitor.topology.members:
+            if member.address == address:
+                return member.role
+        return "unknown"
+
+    async def _resolve(self, member: str | None) -> str:
+        if member is None:
+            return await self._monitor.wait_primary(_PRIMARY_SECONDS)
+        if self._role(member) == "unknown" and member not in self._listeners:
+            raise WardgateError("unknown_member", f"{member} is not a member of {self._lease.resource}.")
+        return member
+
+    # --- data streams ---------------------------------------------------------------------------------------------
+
+    @property
+    def accepts(self) -> bool:
+        """Whether a data stream may be opened now (law 2)."""
+        return self.phase is Phase.ACTIVE and self._control is not None
+
+    def accept(self, transport: asyncio.Transport, leftover: bytes) -> None:
+        """Serve a data stream, or drop it."""
+        if not self.accepts or len(self._streams) >= self._numbers.connections_per_session:
+            transport.abort()
+            return
+        self._numbered += 1
+        stream = DataStream(self._numbered, transport, leftover, self._links, on_end=self._streams.discard)
+        self._streams.add(stream)
+
+    @property
+    def connections(self) -> int:
+        """Data streams that are open."""
+        return len(self._streams)
+
+    # --- lease ----------------------------------------------------------------------------------------------------
+
+    def renewed(self, renew_by_s: float, expires_in_s: float) -> None:
+        """The control plane confirmed the lease; an expiry can come nearer, never go away."""
+        if self.phase in (Phase.ENDING, Phase.ENDED):
+            return
+        loop = asyncio.get_running_loop()
+        self._renewal.cancel()
+        self._renewal = loop.call_later(renew_by_s, self._not_renewed)
+        expires_at = monotonic() + expires_in_s
+        if expires_at < self._expires_at:
+            self._expires_at = expires_at
+            self._expiry.cancel()
+            self._expiry = loop.call_later(expires_in_s, self.end_soon, EndReason.EXPIRED)
+
+    def _not_renewed(self) -> None:
+        self.end_soon(EndReason.GATEWAY_LOST, "The control plane did not renew the lease in time.")
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    def end_soon(self, reason: EndReason, message: str | None = None) -> None:
+        """Begin to end; from a timer, a callback or a frame."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(reason, message))
+
+    async def end(self, reason: EndReason, message: str | None = None) -> None:
+        """End, and wait until everything is closed."""
+        self.end_soon(reason, message)
+        assert self._ending is not None
+        await asyncio.shield(self._ending)
+
+    async def suspend(self) -> None:
+        """The gateway stops: cut all and close the chain, but leave the session to its next epoch."""
+        if self._ending is None:
+            self._ending = asyncio.get_running_loop().create_task(self._end(None, "The gateway was stopped."))
+        await asyncio.shield(self._ending)
+
+    async def _end(self, reason: EndReason | None, message: str | None) -> None:
+        """The one end of a session (law 1). `reason` None: only this epoch ends, on a gateway that stops."""
+        started = monotonic()
+        self.phase = Phase.ENDING
+        self._expiry.cancel()
+        self._renewal.cancel()
+        if self._lost_timer is not None:
+            self._lost_timer.cancel()
+        if reason is not None:
+            self._hooks.withdraw(self.id, int(time() + self._numbers.starting_timeout + self._lease.expires_in_s))
+            if self._control is not None:
+                self._control.send(frames.Ended(reason=reason.value, message=message))
+        await self._cut(reason)
+        report = await self._kill(self._numbers.session_end - (monotonic() - started))
+        await self._close_chain(reason, message, report)
+        await self._monitor.close()
+        self._login.wipe()
+        for task in self._tasks:
+            task.cancel()
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        self.phase = Phase.ENDED
+        _log.info("session ended", session=self.id, reason=reason.value if reason else "gateway_stopping")
+        if reason is not None:
+            self._hooks.ended(self, reason, message)
+
+    async def _cut(self, reason: EndReason | None) -> None:
+        """Tell the commands that wait, then abort every socket."""
+        sentence = "wardgate: the gateway is being stopped." if reason is None else _SENTENCES[reason]
+        for stream in tuple(self._streams):
+            stream.end(sentence)
+        until = monotonic() + _CUT_SECONDS
+        while self._streams and monotonic() < until:
+            await asyncio.sleep(0.01)
+        for stream in tuple(self._streams):
+            stream.abort()
+
+    async def _kill(self, seconds: float) -> KillReport:
+        return await kill_session_work(
+            self._target,
+            self._login,
+            attribution(self._lease.user, self.id),
+            logical_sessions=frozenset(self._rules.work.logical_sessions),
+            members=tuple(member.address for member in self._monitor.topology.members),
+            deadline=max(seconds, 0.5),
+        )
+
+    async def _close_chain(self, reason: EndReason | None, message: str | None, report: KillReport) -> None:
+        record = records.SessionClosed(
+            reason=reason.value if reason is not None else "gateway_stopping",
+            message=message or "",
+            killed=report.killed,
+            not_killed=report.not_killed,
+        )
+        try:
+            self._recorder.append(record)
+        except RecordingFailed as error:
+            _log.error("closing record not written", session=self.id, message=error.message)
+        await self._recorder.close()
+
+    def _note(self, event: str) -> None:
+        try:
+            self._recorder.append(records.SessionNotice(event))
+        except RecordingFailed as error:
+            self.end_soon(EndReason.AUDIT_FAILED, error.message)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def statistics(self) -> dict[str, Any]:
+        """For a look inside a running gateway."""
+        return {
+            "session": self.id,
+            "epoch": self.epoch,
+            "phase": self.phase.value,
+            "control": self._control is not None,
+            "connections": [stream.statistics() for stream in self._streams],
+            "topology": self._monitor.topology.kind,
+        }
