@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from .. import __version__
 from ..errors import WardgateError
-from .domain import canonical
+from .domain import canonical, is_loopback
 from .models import Page
 from .problems import Problem, ProblemError
 
@@ -85,10 +85,16 @@ class ApiClient:
             base_url=self.domain + PREFIX,
             verify=tls_context(ca_file),
             transport=transport,
+            trust_env=not is_loopback(httpx2.URL(self.domain).host),  # a proxy is never the way to this machine
             follow_redirects=False,
             timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
             headers={"user-agent": f"wardgate/{__version__}", "accept": "application/json"},
         )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the control plane is on this machine."""
+        return is_loopback(self._http.base_url.host)
 
     def close(self) -> None:
         """Let the connections go."""

@@ -1,7 +1,7 @@
 """The gateway program: joins, listens through relays, serves sessions, records, ships, and stops cleanly.
 
-Order of a start: folder, spool (what a crash left behind is recovered before anything new is written), identity, tunnel,
-first heartbeat, ready. Order of a stop: no new streams, sessions suspended, spool shipped as far as a few seconds allow.
+Order of a start: folder, identity, spool (what a crash left is recovered before anything new is written), tunnel, first
+heartbeat, ready. Order of a stop: no new streams, sessions suspended, spool shipped as far as a few seconds allow.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import __version__
-from ..api.machine import HeartbeatAnswer, HeartbeatRequest, LiveSession as LiveSessionFacts, SessionState
+from ..api.machine import HeartbeatAnswer, HeartbeatRequest, SessionState
+from ..api.machine import LiveSession as LiveSessionFacts
 from ..api.models import EndReason
 from ..api.problems import ProblemCode, ProblemError
 from ..errors import WardgateError

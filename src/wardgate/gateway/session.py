@@ -16,6 +16,7 @@ What may not be here: sockets (data streams and dialling have them), HTTP (the r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -101,6 +102,7 @@ class LiveSession:
         self._greeted: ControlStream | None = None  # the control stream that was told `ready`
         self._listeners: dict[str, str] = {}
         self._streams: set[DataStream] = set()
+        self._emptied = asyncio.Event()
         self._numbered = 0
         self._ending: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -253,8 +255,13 @@ class LiveSession:
             transport.abort()
             return
         self._numbered += 1
-        stream = DataStream(self._numbered, transport, leftover, self._links, on_end=self._streams.discard)
+        stream = DataStream(self._numbered, transport, leftover, self._links, on_end=self._stream_ended)
         self._streams.add(stream)
+
+    def _stream_ended(self, stream: DataStream) -> None:
+        self._streams.discard(stream)
+        if not self._streams:
+            self._emptied.set()
 
     @property
     def connections(self) -> int:
@@ -330,9 +337,10 @@ class LiveSession:
         sentence = "wardgate: the gateway is being stopped." if reason is None else _SENTENCES[reason]
         for stream in tuple(self._streams):
             stream.end(sentence)
-        until = monotonic() + _CUT_SECONDS
-        while self._streams and monotonic() < until:
-            await asyncio.sleep(0.01)
+        if self._streams:
+            self._emptied.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._emptied.wait(), _CUT_SECONDS)
         for stream in tuple(self._streams):
             stream.abort()
 

@@ -32,6 +32,8 @@ INTERMEDIATE_YEARS = 10
 _YEAR = timedelta(days=365)
 _SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 _CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
+_AUDIT = x509.ObjectIdentifier("2.25.166316388639431436593472886885752520209")  # ours (X.667): a key that seals audit heads speaks no TLS
+_AUDIT_URI = "wardgate:audit"
 
 
 class Intermediate(StrEnum):
@@ -84,6 +86,11 @@ def make_csr(key: PrivateKey) -> bytes:
     subject = _name("wardgate")
     csr = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     return csr.public_bytes(serialization.Encoding.DER)
+
+
+def csr_to_pem(csr: bytes) -> str:
+    """A signing request (DER) as PEM, which is how people's clients send theirs."""
+    return x509.load_der_x509_csr(csr).public_bytes(serialization.Encoding.PEM).decode()
 
 
 def csr_public_key(csr: bytes) -> PublicKey:
@@ -147,6 +154,18 @@ def issue_relay(
 ) -> x509.Certificate:
     """A relay's certificate: server towards gateways."""
     return _leaf(issuer, public_key, RelayIdentity(relay_id), names.RELAY_NAME, now, not_after)
+
+
+def issue_audit(root: Authority, public_key: PublicKey, now: datetime) -> x509.Certificate:
+    """The root's word for a key that seals audit heads; as long-lived as an intermediate, since it signs no other."""
+    issuer = root.certificate.subject
+    builder = _builder(_name("wardgate audit"), issuer, public_key, now, now + _YEAR * INTERMEDIATE_YEARS)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(ca=False), critical=True)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([_AUDIT]), critical=True)
+    uri = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(_AUDIT_URI)])
+    builder = builder.add_extension(uri, critical=False)
+    return builder.add_extension(_issuer_key(root), critical=False).sign(root.key, hashes.SHA256())
 
 
 def _leaf(

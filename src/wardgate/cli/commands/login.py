@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 
 import click
 from pydantic import SecretStr
 
-from ...api.client import ApiClient, NoLogin
+from ...api.client import ApiClient, NoLogin, UnreachableError
 from ...api.models import LoginRequest, Tokens, User
 from ...errors import WardgateError
 from .. import options
@@ -15,6 +16,8 @@ from ..exits import Exit, ExitError
 from ..logins import StoredLogin
 from ..output import line, print_facts, print_json
 from ..settings import Settings, not_logged_in
+
+_STARTING_SECONDS = 10.0
 
 
 @click.command()
@@ -44,9 +47,21 @@ def login(settings: Settings, email: str | None, password_stdin: bool, as_json: 
 def log_in(settings: Settings, domain: str, email: str, password: SecretStr) -> User:
     """Make a login and keep it."""
     with ApiClient(domain, NoLogin(), ca_file=settings.ca_file) as client:
-        tokens = client.post("/auth/login", Tokens, LoginRequest(email=email, password=password))
+        tokens = _patiently(client, LoginRequest(email=email, password=password))
     settings.logins().put(domain, StoredLogin.of(tokens))
     return tokens.user
+
+
+def _patiently(client: ApiClient, body: LoginRequest) -> Tokens:
+    """Log in, waiting for a control plane on this machine that is only just being started (as in the tour)."""
+    until = time.monotonic() + (_STARTING_SECONDS if client.is_local else 0.0)
+    while True:
+        try:
+            return client.post("/auth/login", Tokens, body)
+        except UnreachableError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.2)
 
 
 def log_in_on_terminal(settings: Settings, domain: str) -> None:
