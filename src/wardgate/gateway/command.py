@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import resource
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..errors import WardgateError
-from ..net import logs
+from ..net import logs, loop
 from ..net.machine import MachineIdentity, token_from
 
 
@@ -74,7 +73,7 @@ def run(
             sys.stdout.write(f"Gateway {identity.name} is ready at {identity.domain}.\n")
         sys.stdout.flush()
 
-    _run(run_gateway(config, ready))
+    loop.run(run_gateway(config, ready))
 
 
 def split_listen(text: str) -> tuple[str, int]:
@@ -83,12 +82,3 @@ def split_listen(text: str) -> tuple[str, int]:
     if not port.isdigit() or not 0 <= int(port) <= 65_535 or not host:
         raise WardgateError("invalid_address", f"“{text[:100]}” is no address to listen on: write HOST:PORT.")
     return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def _run(main: asyncio.coroutines.Coroutine[None, None, None]) -> None:
-    try:
-        import uvloop
-    except ImportError:  # not made for this platform
-        asyncio.run(main)
-    else:
-        uvloop.run(main)

@@ -1,6 +1,6 @@
 """From a granted request to the end of its session: keys, loop, signals and the last word.
 
-The private key is made here, lives in this process's memory and nowhere else; core dumps are switched off while it does.
+The private key is made here and lives in this process's memory only; core dumps are switched off while it does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from datetime import timedelta
 from ... import __version__
 from ...api.models import ClientFacts, Session, SessionGrant, SessionRequest, SessionStatus
 from ...errors import WardgateError
-from ...net import certs
+from ...net import certs, loop
 from ...numbers import DEFAULT
 from ..exits import Exit, exit_code_of_end
 from ..forms import path
@@ -77,7 +77,7 @@ def _request(settings: Settings, wish: Wish, key: certs.PrivateKey) -> SessionGr
 def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View) -> int:
     started = time.monotonic()
     try:
-        end, connections = _run_loop(_live(grant, key, main, view))
+        end, connections = loop.run(_live(grant, key, main, view))
     except InterruptedBeforeReadyError:
         _abandon(settings, grant.session.id)
         return int(Exit.INTERRUPTED)
@@ -104,19 +104,11 @@ def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main:
 async def _live(grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View) -> tuple[End, int]:
     dialler = TunnelDialler(grant, key, DEFAULT)
     proxy = LocalProxy(grant, dialler, main, view, DEFAULT)
-    loop = asyncio.get_running_loop()
+    running = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, proxy.interrupt)
+        running.add_signal_handler(number, proxy.interrupt)
     end = await proxy.run()
     return end, proxy.connections
-
-
-def _run_loop(main: asyncio.coroutines.Coroutine[None, None, tuple[End, int]]) -> tuple[End, int]:
-    try:
-        import uvloop
-    except ImportError:  # not made for this platform
-        return asyncio.run(main)
-    return uvloop.run(main)
 
 
 def _abandon(settings: Settings, session_id: str) -> None:
@@ -129,7 +121,7 @@ def _abandon(settings: Settings, session_id: str) -> None:
 
 
 def _counted(settings: Settings, session_id: str) -> Session | None:
-    """The session once its end is known there, or as far as it is after `_SUMMARY_SECONDS`; None if it can't be asked."""
+    """The session once its end is known there, or as it is after `_SUMMARY_SECONDS`; None if it can't be asked."""
     until = time.monotonic() + _SUMMARY_SECONDS
     try:
         with settings.api(timeout_s=_SUMMARY_SECONDS) as client:
