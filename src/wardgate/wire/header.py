@@ -48,3 +48,17 @@ def header_of(message: bytes | bytearray | memoryview) -> Header:
 def check_length(length: int, limit: int = MESSAGE_BYTES_MAX) -> bool:
     """Whether a declared message length is possible at all."""
     return HEADER_BYTES <= length <= limit
+
+
+_OPENING: Final = struct.Struct("<iiiiIB")  # header, flagBits, and the kind of the first section
+_REPLY: Final = struct.Struct("<iiiiiqii")
+
+
+def build_msg(document: bytes, request_id: int, response_to: int = 0, flags: int = 0) -> bytes:
+    """A whole OP_MSG around one kind-0 document (raw BSON)."""
+    return _OPENING.pack(_OPENING.size + len(document), request_id, response_to, Opcode.MSG, flags, 0) + document
+
+
+def build_reply(document: bytes, request_id: int, response_to: int) -> bytes:
+    """A whole OP_REPLY as mongod answers a command: flags 8 (AwaitCapable), cursor 0, one document."""
+    return _REPLY.pack(_REPLY.size + len(document), request_id, response_to, Opcode.REPLY, 8, 0, 0, 1) + document
