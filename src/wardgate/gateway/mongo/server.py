@@ -44,6 +44,7 @@ class ServerConnection:
     ) -> None:
         self.address = address
         self.hello: dict[str, Any] = {}
+        self.hello_command = "hello"
         self._target = target
         self._reader = reader
         self._transport = transport
@@ -53,18 +54,26 @@ class ServerConnection:
 
     @classmethod
     async def open(
-        cls, target: Target, address: str, *, purpose: str, login: Login | None = None, timeout: float | None = None
+        cls,
+        target: Target,
+        address: str,
+        *,
+        purpose: str,
+        login: Login | None = None,
+        learner: Login | None = None,
+        timeout: float | None = None,
     ) -> ServerConnection:
         """Dial, say hello, and log in where `login` is given. `timeout` (seconds) is for all of it together.
 
-        Raises MongoError. `purpose` stands in the server's log as part of the application name.
+        A `learner` does not log in: it learns its mechanism from this hello. `purpose` stands in the server's log as
+        part of the application name. Raises MongoError.
         """
         timeout = target.numbers.server_login if timeout is None else timeout
         try:
             async with asyncio.timeout(timeout):
                 connection = await cls.plain(target, address)
                 try:
-                    await connection.handshake(purpose, login)
+                    await connection.handshake(purpose, login or learner)
                     if login is not None:
                         await connection.log_in(login)
                 except BaseException:
@@ -106,6 +115,7 @@ class ServerConnection:
                 login.api_version = "1"
             reply = await self.command(hello)
         elif reply.get("code") == COMMAND_NOT_FOUND:  # before MongoDB 4.4.2
+            self.hello_command = "isMaster"
             reply = await self.command({"isMaster": 1, **{key: hello[key] for key in hello if key != "hello"}})
         self.hello = must(reply, f"hello at {quoted(self.address)}")
         if login is not None:
@@ -123,7 +133,7 @@ class ServerConnection:
     async def command(self, document: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
         """Send one command (`$db` defaults to admin) and return its reply, `ok: 0` included.
 
-        Raises MongoError (server_silent, server_closed, protocol_error, not_mongodb, tls_…): the connection is then gone.
+        Raises MongoError (server_silent, server_closed, protocol_error, not_mongodb, tls_…), after which it is closed.
         """
         timeout = self._target.numbers.server_login if timeout is None else timeout
         document.setdefault("$db", "admin")
