@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from fastapi import FastAPI
 from wardgate.control.audit_log import Cause
 from wardgate.control.db import Base, Database
 from wardgate.control.db.engine import sqlite_url
-from wardgate.control.identity.actor import ORGANISATION, Scope
+from wardgate.control.identity.actor import Scope
 from wardgate.control.identity.passwords import Cost, PasswordHasher
 from wardgate.control.identity.permissions import Role
-from wardgate.control.services import Services, open_services
+from wardgate.control.services import Services, install, open_services
 from wardgate.control.settings import DoorSettings, Settings
 from wardgate.control.sources import Sources
+from wardgate.control.vault import MasterKey
 from wardgate.control.web import create_app
 from wardgate.secret import Secret
 
@@ -84,8 +85,18 @@ async def control(tmp_path: Path, clock: Clock) -> AsyncIterator[Control]:
     database = Database(sqlite_url(path))
     settings = Settings(tmp_path, ORIGIN, DoorSettings(hosts=frozenset({"127.0.0.1:8400"})))
     hasher = PasswordHasher(Cost(memory_kib=8, iterations=1))
-    services = await open_services(settings, database, sources=Sources(now=clock), hasher=hasher)
+    sources, master = Sources(now=clock), MasterKey.of(bytes(range(32)))
     await database.run(Base.metadata.create_all)
+    await install(
+        database,
+        master,
+        organisation="test",
+        admin_email=ADMIN_EMAIL,
+        admin_password=Secret(PASSWORD),
+        sources=sources,
+        hasher=hasher,
+    )
+    services = await open_services(settings, database, [master], sources=sources, hasher=hasher)
     yield Control(services, create_app(services), clock, path)
     await services.close()
 
@@ -100,7 +111,7 @@ async def nobody(control: Control) -> AsyncIterator[httpx2.AsyncClient]:
 @pytest.fixture
 async def admin(control: Control) -> AsyncIterator[httpx2.AsyncClient]:
     """The organisation's administrator."""
-    async with await control.user(ADMIN_EMAIL, (Role.ADMIN, ORGANISATION)) as client:
+    async with await control.login(ADMIN_EMAIL) as client:
         yield client
 
 
@@ -108,6 +119,3 @@ async def admin(control: Control) -> AsyncIterator[httpx2.AsyncClient]:
 def login_as(control: Control) -> Callable[..., Awaitable[httpx2.AsyncClient]]:
     """`await login_as("ann@example.com", (Role.CONNECTOR, Scope(project_id)))`: a new user's client."""
     return control.user
-
-
-__all__ = ["ADMIN_EMAIL", "ORIGIN", "PASSWORD", "Clock", "Control", "replace"]

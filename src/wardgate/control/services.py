@@ -6,16 +6,24 @@ Law: dependencies are arguments; a service knows the others it was given and loo
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ..numbers import DEFAULT, Numbers
-from .audit_log import AuditLog
+from ..secret import Secret
+from .audit_log import AuditLog, Event
+from .audit_log.log import SYSTEM
 from .db import Database
+from .identity.actor import ORGANISATION
 from .identity.passwords import PasswordHasher
+from .identity.permissions import Role
 from .identity.service import IdentityService
 from .projects import ProjectService
 from .settings import Settings
 from .sources import Sources
+from .vault import AuditKeys, CertificateAuthority, MasterKey, Vault
+from .vault.authority import create_authorities, load_authorities
+from .vault.keys import create_keys, load_keys
 
 
 @dataclass(slots=True)
@@ -26,6 +34,9 @@ class Services:
     numbers: Numbers
     sources: Sources
     database: Database
+    vault: Vault
+    ca: CertificateAuthority
+    keys: AuditKeys
     audit_log: AuditLog
     identity: IdentityService
     projects: ProjectService
@@ -41,14 +52,43 @@ class Services:
 async def open_services(
     settings: Settings,
     database: Database,
+    masters: Sequence[MasterKey],
     *,
     numbers: Numbers = DEFAULT,
     sources: Sources | None = None,
     hasher: PasswordHasher | None = None,
 ) -> Services:
-    """Build every service over an open, migrated `database`."""
+    """Build every service over an installed, migrated `database`; WardgateError if `masters` don't open it."""
     sources = sources or Sources()
+    vault = Vault(masters, sources)
+    async with database.read() as session:
+        await vault.check(session)
+        ca = await load_authorities(session, vault, sources, numbers)
+        keys = await load_keys(session, vault)
     audit_log = AuditLog(sources)
     identity = IdentityService(database, audit_log, sources, numbers, hasher or PasswordHasher())
     projects = ProjectService(database, audit_log, sources)
-    return Services(settings, numbers, sources, database, audit_log, identity, projects)
+    return Services(settings, numbers, sources, database, vault, ca, keys, audit_log, identity, projects)
+
+
+async def install(
+    database: Database,
+    master: MasterKey,
+    *,
+    organisation: str,
+    admin_email: str,
+    admin_password: Secret,
+    sources: Sources | None = None,
+    hasher: PasswordHasher | None = None,
+) -> None:
+    """Fill an empty, migrated `database`: the CA, the audit keys and the first administrator, all or nothing."""
+    sources = sources or Sources()
+    vault, audit_log = Vault([master], sources), AuditLog(sources)
+    identity = IdentityService(database, audit_log, sources, DEFAULT, hasher or PasswordHasher())
+    new = await identity.prepare_user(admin_email, admin_password)
+    async with database.write() as session:
+        root = await create_authorities(session, vault, sources)
+        await create_keys(session, vault, sources, root)
+        await audit_log.append(session, SYSTEM, Event.ORGANISATION_CREATED, details={"name": organisation})
+        await identity.add_user(session, SYSTEM, new)
+        await identity.grant_within(session, SYSTEM, new.id, Role.ADMIN, ORGANISATION)

@@ -32,7 +32,7 @@ class Event(StrEnum):
     SESSION_STARTED = "session.started"
     SESSION_TERMINATED = "session.terminated"
     USER_CREATED = "user.created"
-    USER_LOGIN_FAILED = "user.login_failed"
     USER_LOGGED_IN = "user.logged_in"
     USER_LOGGED_OUT = "user.logged_out"
+    USER_LOGIN_FAILED = "user.login_failed"
     USER_TOKEN_REUSED = "user.token_reused"  # noqa: S105 - the name of an event

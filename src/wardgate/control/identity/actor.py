@@ -74,9 +74,7 @@ class Actor:
         """Whether the actor has `permission` at `scope` or somewhere below it."""
         if permission in SELF:
             return True
-        return any(
-            b.permits(permission) and (b.scope.covers(scope) or scope.covers(b.scope)) for b in self.bindings
-        )
+        return any(b.permits(permission) and (b.scope.covers(scope) or scope.covers(b.scope)) for b in self.bindings)
 
     def sees(self, scope: Scope) -> bool:
         """Whether any binding covers `scope` or lies below it."""

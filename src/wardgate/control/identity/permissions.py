@@ -59,21 +59,25 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     # Everything at and below the place it is bound to, connecting included: what an administrator could grant to
     # themselves a minute later is not protected by leaving it out, and every session is recorded.
     Role.ADMIN: frozenset(Permission) - SELF - MACHINE,
-    Role.AUDITOR: frozenset({
-        Permission.ACCOUNT_DETAILS_READ,
-        Permission.ACCOUNT_OWN_SESSION_READ,
-        Permission.ACCOUNT_RECORD_READ,
-        Permission.ACCOUNT_SESSION_READ,
-        Permission.PROJECT_DETAILS_READ,
-        Permission.PROJECT_GATEWAY_READ,
-        Permission.RESOURCE_DETAILS_READ,
-    }),
-    Role.CONNECTOR: frozenset({
-        Permission.ACCOUNT_DETAILS_READ,
-        Permission.ACCOUNT_OWN_SESSION_CREATE,
-        Permission.ACCOUNT_OWN_SESSION_READ,
-        Permission.ACCOUNT_OWN_SESSION_TERMINATE,
-        Permission.PROJECT_DETAILS_READ,
-        Permission.RESOURCE_DETAILS_READ,
-    }),
+    Role.AUDITOR: frozenset(
+        {
+            Permission.ACCOUNT_DETAILS_READ,
+            Permission.ACCOUNT_OWN_SESSION_READ,
+            Permission.ACCOUNT_RECORD_READ,
+            Permission.ACCOUNT_SESSION_READ,
+            Permission.PROJECT_DETAILS_READ,
+            Permission.PROJECT_GATEWAY_READ,
+            Permission.RESOURCE_DETAILS_READ,
+        }
+    ),
+    Role.CONNECTOR: frozenset(
+        {
+            Permission.ACCOUNT_DETAILS_READ,
+            Permission.ACCOUNT_OWN_SESSION_CREATE,
+            Permission.ACCOUNT_OWN_SESSION_READ,
+            Permission.ACCOUNT_OWN_SESSION_TERMINATE,
+            Permission.PROJECT_DETAILS_READ,
+            Permission.RESOURCE_DETAILS_READ,
+        }
+    ),
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -31,6 +32,15 @@ from .permissions import Role
 _TOKEN_BYTES = 32
 _PREFIXES = {TokenKind.ACCESS: "wga1_", TokenKind.REFRESH: "wgr1_"}
 _LONGEST_EMAIL = 254  # RFC 5321's longest path
+
+
+@dataclass(frozen=True, slots=True)
+class NewUser:
+    """A user who is about to be added."""
+
+    id: str
+    email: str
+    password_hash: str = field(repr=False)
 
 
 class IdentityService:
@@ -56,20 +66,26 @@ class IdentityService:
 
     async def create_user(self, cause: Cause, email: str, password: Secret) -> str:
         """A new user with no role; their id. ProblemError `invalid_request` or `conflict`."""
+        new = await self.prepare_user(email, password)
+        async with self._database.write() as session:
+            await self.add_user(session, cause, new)
+        return new.id
+
+    async def prepare_user(self, email: str, password: Secret) -> NewUser:
+        """What `add_user` takes: checked, and the password hashed, which is too slow for a `write()` block."""
         address = normal_email(email)
         if not password:
             raise ProblemError(ProblemCode.INVALID_REQUEST, "The password is empty.")
-        phc = await self._hasher.hash(password)
-        user_id = self._sources.new_id(Kind.USER)
-        async with self._database.write() as session:
-            if await store.user_by_email(session, address) is not None:
-                raise ProblemError(ProblemCode.CONFLICT, f"There is already a user {address}.")
-            session.add(UserRow(id=user_id, email=address, password_hash=phc, created_at=self._sources.now()))
-            await session.flush()
-            await self._audit_log.append(
-                session, cause, Event.USER_CREATED, user_id, details={"email": address}
-            )
-        return user_id
+        return NewUser(self._sources.new_id(Kind.USER), address, await self._hasher.hash(password))
+
+    async def add_user(self, session: AsyncSession, cause: Cause, new: NewUser) -> None:
+        """Add a prepared user inside a caller's `write()` block; ProblemError `conflict`."""
+        if await store.user_by_email(session, new.email) is not None:
+            raise ProblemError(ProblemCode.CONFLICT, f"There is already a user {new.email}.")
+        now = self._sources.now()
+        session.add(UserRow(id=new.id, email=new.email, password_hash=new.password_hash, created_at=now))
+        await session.flush()
+        await self._audit_log.append(session, cause, Event.USER_CREATED, new.id, details={"email": new.email})
 
     async def grant(
         self, cause: Cause, user_id: str, role: Role, scope: Scope, *, expires_at: datetime | None = None
@@ -234,9 +250,7 @@ class IdentityService:
 
 def describe(user_id: str, email: str, held: tuple[Binding, ...]) -> User:
     """A user as the API shows them."""
-    return User(
-        id=user_id, email=email, roles=[RoleBinding(role=b.role.value, scope=str(b.scope)) for b in held]
-    )
+    return User(id=user_id, email=email, roles=[RoleBinding(role=b.role.value, scope=str(b.scope)) for b in held])
 
 
 def normal_email(text: str) -> str:

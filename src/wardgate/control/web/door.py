@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable
 from secrets import token_hex
 
+from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -141,7 +142,7 @@ class _Watched:
         _log.info(
             "request",
             method=self._scope["method"],
-            route=getattr(route, "path", None),
+            route=route.path if isinstance(route, APIRoute) else None,
             status=self._status,
             duration_ms=round((time.monotonic() - self._started) * 1000, 1),
             address=self._scope["wardgate.address"],

@@ -11,14 +11,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 
 from ...api.problems import Problem
+from ..identity.permissions import MACHINE
 from .failures import MEDIA_TYPE
-from .routes import declared_permission, iter_api_routes
+from .routes import Endpoint, endpoints
 
 _PROBLEM_REF = {"$ref": "#/components/schemas/Problem"}
-_HTTP_METHODS = frozenset({"get", "post", "put", "patch", "delete"})
 
 
 def install(app: FastAPI) -> None:
@@ -44,20 +43,17 @@ def _document(app: FastAPI) -> dict[str, Any]:
         "token": {"type": "http", "scheme": "bearer", "description": "An access token."},
         "assertion": {"type": "http", "scheme": "WGA1", "description": "A gateway's or relay's signed assertion."},
     }
-    for path, route in iter_api_routes(app):
-        for method, operation in document["paths"].get(path, {}).items():
-            if method in _HTTP_METHODS and method.upper() in (route.methods or ()):
-                _complete(operation, route)
+    for endpoint in endpoints(app):
+        _complete(document["paths"][endpoint.path][endpoint.method.lower()], endpoint)
     return document
 
 
-def _complete(operation: dict[str, Any], route: APIRoute) -> None:
-    operation["operationId"] = route.name
+def _complete(operation: dict[str, Any], endpoint: Endpoint) -> None:
+    operation["operationId"] = endpoint.name
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
     responses["default"] = {"description": "A problem document.", "content": {MEDIA_TYPE: {"schema": _PROBLEM_REF}}}
-    permission = declared_permission(route)
-    if permission is not None:
-        machine = permission.value.startswith("machine:")
-        operation["x-permission"] = permission.value
+    if endpoint.permission is not None:
+        machine = endpoint.permission in MACHINE
+        operation["x-permission"] = endpoint.permission.value
         operation["security"] = [{"assertion" if machine else "token": []}]

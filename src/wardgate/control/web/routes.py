@@ -7,35 +7,45 @@ exceptions, and it may only shrink.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from fastapi import FastAPI
 from fastapi.dependencies.models import Dependant
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
 from ..identity.permissions import Permission
 
-PUBLIC: Final = frozenset({
-    ("GET", "/api/v1/health"),
-    ("POST", "/api/v1/auth/login"),
-    ("POST", "/api/v1/auth/refresh"),
-    ("POST", "/api/v1/enrol"),  # proves an enrolment token inside
-})
+PUBLIC: Final = frozenset(
+    {
+        ("GET", "/api/v1/health"),
+        ("POST", "/api/v1/auth/login"),
+        ("POST", "/api/v1/auth/refresh"),
+        ("POST", "/api/v1/enrol"),  # proves an enrolment token inside
+    }
+)
 
 
-def iter_api_routes(app: FastAPI) -> Iterator[tuple[str, APIRoute]]:
-    """Every API route with its full path."""
-    for route in app.routes:
-        if isinstance(route, APIRoute):
-            yield route.path, route
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method at one address, and the permission that it declares."""
+
+    method: str
+    path: str
+    name: str
+    permission: Permission | None
 
 
-def declared_permission(route: APIRoute) -> Permission | None:
-    """What the route declares, or None."""
-    found = set(_permissions(route.dependant))
-    if len(found) > 1:
-        raise ValueError(f"{route.path} declares more than one permission")
-    return found.pop() if found else None
+def endpoints(app: FastAPI) -> Iterator[Endpoint]:
+    """Every endpoint of the API. ValueError if one declares more than one permission."""
+    for route in iter_route_contexts(app.routes):
+        if not isinstance(route.original_route, APIRoute):
+            continue
+        path, found = str(route.path), set(_permissions(route.dependant))
+        if len(found) > 1:
+            raise ValueError(f"{path} declares more than one permission")
+        for method in sorted(route.methods or ()):
+            yield Endpoint(method, path, str(route.name), next(iter(found), None))
 
 
 def _permissions(dependant: Dependant) -> Iterator[Permission]:

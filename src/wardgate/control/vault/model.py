@@ -1,0 +1,58 @@
+"""Tables of the vault. Every key column is sealed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..db import Base
+
+
+class VaultKeyRow(Base):
+    """A key that seals the secrets of one project (or of the organisation: NULL), sealed by the master key."""
+
+    __tablename__ = "vault_keys"
+    __table_args__ = (
+        # One key in use per project; older ones stay to open what they sealed.
+        Index(
+            "uq_vault_keys_in_use",
+            text("coalesce(project_id, '')"),
+            unique=True,
+            sqlite_where=text("retired_at IS NULL"),
+            postgresql_where=text("retired_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str | None]
+    master_key_id: Mapped[str]
+    sealed: Mapped[bytes]
+    created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
+
+
+class AuthorityRow(Base):
+    """One certificate authority: the root or an intermediate."""
+
+    __tablename__ = "authorities"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    certificate: Mapped[bytes]
+    sealed_key: Mapped[bytes]
+    created_at: Mapped[datetime]
+
+
+class AuditKeyRow(Base):
+    """A key of the audit trail: one that epochs are sealed to, or one that heads are signed with."""
+
+    __tablename__ = "audit_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    purpose: Mapped[str]
+    public_key: Mapped[bytes]
+    certificate: Mapped[bytes | None]
+    sealed_key: Mapped[bytes]
+    created_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
