@@ -46,9 +46,9 @@ def node() -> Path:
 
 
 @pytest.fixture(scope="session")
-def mongosh(node: Path) -> list[str]:
-    """The command that starts the real mongosh under the Node that was found."""
-    return [str(node), str(need(servers.MONGOSH).resolve())]
+def mongosh() -> Path:
+    """The real mongosh."""
+    return need(servers.MONGOSH)
 
 
 @pytest.fixture(scope="session")

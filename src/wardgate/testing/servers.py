@@ -51,7 +51,7 @@ MONGOSH = Program(
     name="mongosh",
     variable="WARDGATE_MONGOSH",
     executables=("mongosh",),
-    places=("npm/node_modules/.bin/mongosh",),
+    places=("bin/mongosh",),
     system=(),
     install="run “make setup”, or put mongosh on PATH or into WARDGATE_MONGOSH",
 )
