@@ -1,0 +1,78 @@
+"""Only our own user's connections are ours."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from wardgate.cli.access.owner import Owner, owner_of_peer
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/net/tcp is Linux's")
+
+
+@linux
+@pytest.mark.parametrize(("family", "address"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_our_own_connection_is_ours(family: socket.AddressFamily, address: str) -> None:
+    with socket.socket(family) as server, socket.socket(family) as client:
+        server.bind((address, 0))
+        server.listen()
+        client.connect(server.getsockname())
+        accepted, peer = server.accept()
+        with accepted:
+            assert owner_of_peer(family, peer[:2], accepted.getsockname()[:2]) is Owner.OURS
+
+
+@linux
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_users_connection_is_not() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        port = server.getsockname()[1]
+        script = f"import socket,sys; s=socket.create_connection(('127.0.0.1',{port})); sys.stdin.read()"
+        child = subprocess.Popen(
+            ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", sys.executable, "-I", "-c", script]
+            if os.access(sys.executable, os.X_OK) and _others_can_run(sys.executable)
+            else [
+                "/usr/bin/setpriv",
+                "--reuid=65534",
+                "--regid=65534",
+                "--clear-groups",
+                "/bin/bash",
+                "-c",
+                f"exec 3<>/dev/tcp/127.0.0.1/{port}; read",
+            ],
+            stdin=subprocess.PIPE,
+        )
+        try:
+            accepted, peer = server.accept()
+            with accepted:
+                assert owner_of_peer(socket.AF_INET, peer[:2], accepted.getsockname()[:2]) is Owner.OTHERS
+        finally:
+            assert child.stdin is not None
+            child.stdin.close()
+            child.wait()
+
+
+def _others_can_run(program: str) -> bool:
+    return (
+        subprocess.run(
+            ["/usr/bin/setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", program, "-I", "-c", ""],
+            capture_output=True,
+            check=False,
+        ).returncode
+        == 0
+    )
+
+
+@linux
+def test_a_connection_that_is_gone_belongs_to_nobody() -> None:
+    assert owner_of_peer(socket.AF_INET, ("127.0.0.1", 1), ("127.0.0.1", 2)) is Owner.OTHERS
+
+
+def test_a_family_that_is_not_listed_is_unknown() -> None:
+    assert owner_of_peer(socket.AF_UNIX, ("", 0), ("", 0)) is Owner.UNKNOWN
