@@ -51,9 +51,19 @@ _BY_CODE = {
     "invalid_domain": Exit.USAGE,
     "invalid_duration": Exit.USAGE,
     "unreachable": Exit.CONTROL_PLANE_UNREACHABLE,
-    "gateway_unreachable": Exit.GATEWAY_UNREACHABLE,
-    "relay_unreachable": Exit.GATEWAY_UNREACHABLE,
-    "tunnel_failed": Exit.GATEWAY_UNREACHABLE,
+    **dict.fromkeys(
+        (
+            "certificate_refused",
+            "gateway_mismatch",
+            "gateway_not_answering",
+            "gateway_not_connected",
+            "gateway_unreachable",
+            "relay_busy",
+            "relay_unreachable",
+            "route_refused",
+        ),
+        Exit.GATEWAY_UNREACHABLE,
+    ),
 }
 
 # Why a session ended, as an exit code; a reason that is not here means ENDED.

@@ -39,6 +39,8 @@ class Dialler(Protocol):
 
     async def open_control(self, protocol: asyncio.Protocol) -> asyncio.Transport: ...
 
+    def warm_up(self) -> None: ...
+
     async def open_data(self, protocol: asyncio.Protocol) -> asyncio.Transport: ...
 
     async def close(self) -> None: ...
@@ -221,6 +223,7 @@ class LocalProxy:
             self._view.reconnected()
             return
         self._ready = True
+        self._dialler.warm_up()
         self._view.ready(self._facts())
 
     def _facts(self) -> ReadyFacts:
