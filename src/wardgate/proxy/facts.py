@@ -1,0 +1,61 @@
+"""What the machine is told about the world around one connection. Values; who changes them hands in new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from ..policy.decide import Policy
+from ..wire.login import LoginKeys
+from .work import WorkLog
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    """One client connection: its number in the session, whose it is, and where it came in.
+
+    `peer` is the client's address at the local proxy, `local` the loopback address it connected to, `member` the
+    member behind that listener; None is the main port.
+    """
+
+    connection: int
+    session: str
+    user: str
+    peer: str
+    local: str
+    member: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRules:
+    """What all connections of an access session share.
+
+    `random(n)` gives n random bytes. With `local_auth` the session password is required of every client. `client_bytes`
+    is how long a hello's `client` document may get: 512 where a mongos reads it, else 1,024.
+    """
+
+    policy: Policy
+    work: WorkLog
+    login_keys: LoginKeys
+    random: Callable[[int], bytes]
+    local_auth: bool = False
+    client_bytes: int = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The deployment's kind (`standalone`, `replica_set`, `sharded`, `load_balanced`) and each member's listener.
+
+    `listeners` maps a member's ``host:port``, in lower case, to the loopback address that leads to it.
+    """
+
+    kind: str
+    listeners: Mapping[str, str] = field(default=_NOTHING)
+
+    def shows(self, member: str) -> bool:
+        """Whether a hello of `member` can be rewritten so that its own address is in it."""
+        return self.kind != "replica_set" or member in self.listeners

@@ -1,0 +1,155 @@
+"""One request and its replies while they last, and how they are told to the audit log."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ..audit.records import CommandIntent, CommandOutcome
+from ..command.facts import Command
+from ..command.sensitive import record_body
+from ..rawbson.scan import ReplyFacts
+from ..wire.header import Opcode
+from ..wire.hello import HelloRequest
+from ..wire.message import MORE_TO_COME, OpMsg, Request
+from ..wire.reader import Piece
+from ..wire.replies import MessageScanner, scan_message
+
+# hello replies are collected to be rewritten; those of a set of 50 members with long tags stay below.
+_HELLO_REPLY_BYTES: Final = 256 * 1024
+
+
+class Turn:
+    """The request in hand. `hello` is set for a hello, which is counted and not recorded.
+
+    `expects` is the responseTo of the next reply (a chain's replies answer each other), `begun` whether bytes of the
+    newest reply were passed on before its end, `more` whether another one follows, `chained` whether one came before.
+    """
+
+    __slots__ = (
+        "begun",
+        "chained",
+        "command",
+        "expects",
+        "hello",
+        "intent_seq",
+        "masked",
+        "more",
+        "parts",
+        "reply_id",
+        "request",
+        "scanner",
+        "size",
+        "started",
+    )
+
+    def __init__(self, request: Request, command: Command, hello: HelloRequest | None, started: float) -> None:
+        self.request = request
+        self.command = command
+        self.hello = hello
+        self.started = started
+        self.expects = request.request_id
+        self.intent_seq = -1
+        self.masked = False
+        self.chained = False
+        self.begun = False
+        self.more = False
+        self.reply_id = 0
+        self.size = 0
+        self.scanner: MessageScanner | None = None
+        self.parts: list[bytes] = []  # of a reply that is rewritten and therefore collected
+
+    def intent(self, connection: int, client_app: str | None) -> CommandIntent:
+        """The record that precedes the request."""
+        command, request = self.command, self.request
+        body, sequences, masked = record_body(command)
+        self.masked = bool(masked)
+        return CommandIntent(
+            connection,
+            request.request_id,
+            command.database,
+            command.collection,
+            command.name,
+            command.effect.value,
+            body,
+            len(request.raw),
+            sequences,
+            None,
+            client_app,
+            masked,
+        )
+
+    def begin_reply(self, piece: Piece) -> str | None:
+        """Check the head of a reply; what is wrong with it, or None."""
+        header, data, _ = piece
+        assert header is not None
+        if header.response_to != self.expects:
+            return "a reply answers another request than the one that waits"
+        plain = type(self.request) is OpMsg
+        if header.opcode != (Opcode.MSG if plain else Opcode.REPLY):
+            return f"a reply has the opcode {header.opcode}"
+        self.more = plain and len(data) > 16 and bool(data[16] & MORE_TO_COME)
+        if self.more and not self.request.exhaust_allowed:
+            return "a chain of replies came that the client did not allow"
+        if header.length > _HELLO_REPLY_BYTES and self.hello is not None:
+            return "a hello reply is far too long"
+        self.begun = False
+        self.size = header.length
+        self.reply_id = header.request_id
+        return None
+
+    def read(self, piece: Piece) -> ReplyFacts | None:
+        """Scan a piece of a reply that is passed on; its facts once it is whole."""
+        if piece.last and piece.header is not None:
+            return scan_message(piece.data)
+        if self.scanner is None:
+            self.scanner = MessageScanner()
+        self.scanner.feed(piece.data)
+        if not piece.last:
+            self.begun = True
+            return None
+        scanner, self.scanner = self.scanner, None
+        return scanner.finish()
+
+    def collect(self, piece: Piece) -> bytes | None:
+        """Keep a piece of a reply that is rewritten; the reply once it is whole."""
+        self.parts.append(piece.data)
+        if not piece.last:
+            return None
+        raw = b"".join(self.parts)
+        self.parts.clear()
+        return raw
+
+    def end_reply(self) -> bool:
+        """A reply is whole. Whether another one follows."""
+        if self.more:
+            self.chained = True
+            self.expects = self.reply_id
+        return self.more
+
+    def outcome(self, facts: ReplyFacts, now: float) -> CommandOutcome:
+        """The record that precedes the end of a reply. An error's text may quote a secret of a masked command."""
+        code = facts.code
+        if code is None:
+            code = facts.write_error_code if facts.write_error_code is not None else facts.write_concern_code
+        return CommandOutcome(
+            self.intent_seq,
+            facts.ok,
+            code,
+            facts.documents,
+            self.size,
+            int((now - self.started) * 1e6),
+            False,
+            None if self.masked else facts.errmsg,
+            self.more,
+        )
+
+    def cut_off(self, error: str | None, now: float, *, unacknowledged: bool = False) -> CommandOutcome:
+        """The record of a command of which no further reply will tell."""
+        return CommandOutcome(
+            intent_seq=self.intent_seq,
+            ok=None,
+            bytes_out=self.size,
+            duration_us=int((now - self.started) * 1e6),
+            unacknowledged=unacknowledged,
+            error=error,
+        )
