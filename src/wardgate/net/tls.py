@@ -27,19 +27,19 @@ class Credentials:
     key: Secret
 
 
-def server_context(credentials: Credentials, trust: bytes, alpn: Sequence[str]) -> ssl.SSLContext:
+def server_context(credentials: Credentials, trust: str | bytes, alpn: Sequence[str]) -> ssl.SSLContext:
     """For accepting peers whose certificate is signed by the intermediate `trust` (DER); others fail the handshake."""
     context = _context(ssl.PROTOCOL_TLS_SERVER, credentials, trust, alpn)
     context.num_tickets = 0  # resumption would outlive revocation
     return context
 
 
-def client_context(credentials: Credentials, trust: bytes, alpn: Sequence[str]) -> ssl.SSLContext:
+def client_context(credentials: Credentials, trust: str | bytes, alpn: Sequence[str]) -> ssl.SSLContext:
     """For dialling peers whose certificate is signed by the intermediate `trust` (DER). The caller checks who it is."""
     return _context(ssl.PROTOCOL_TLS_CLIENT, credentials, trust, alpn)
 
 
-def _context(protocol: int, credentials: Credentials, trust: bytes, alpn: Sequence[str]) -> ssl.SSLContext:
+def _context(protocol: int, credentials: Credentials, trust: str | bytes, alpn: Sequence[str]) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.maximum_version = ssl.TLSVersion.TLSv1_3

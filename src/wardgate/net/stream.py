@@ -1,0 +1,333 @@
+"""Streams as the local proxy opens them: TCP to a relay or gateway, TLS 1.3 to the gateway, nothing sent yet.
+
+A `Stream` keeps whatever comes between the handshake and the moment somebody takes it over, so no byte and no end is
+lost. `StreamDialler` opens them for one session and tries the routes in order; `WarmStreams` keeps a few established
+ahead of need, so that a client's connection does not wait for handshakes.
+
+Law: a stream is handed out only when the peer's certificate is the one gateway that the control plane named; the server
+name is for the relay's eyes and proves nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+from collections import deque
+from collections.abc import Sequence
+
+from ..api.models import Route
+from ..errors import WardgateError
+from ..numbers import DEFAULT, Numbers
+from ..tunnel.names import GatewayIdentity, IdentityError, peer_identity
+from . import dial
+from .tls import Credentials, client_context
+
+_KEPT_BYTES = 64 * 1024  # more than a control stream says before it is taken over
+_SHUTDOWN = 2.0
+_OPENING_AT_ONCE = 16  # below the relay's cap of half-open peers per address
+
+
+class TunnelError(WardgateError):
+    """A stream that could not be opened, or why one was lost."""
+
+
+class EarlyProtocol(asyncio.Protocol):
+    """Owns a stream's transport from the handshake until it is taken over."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self._early = bytearray()
+        self._paused = False
+        self.ended = False
+        self.lost = False
+        self.error: Exception | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the bytes; beyond `_KEPT_BYTES` the peer waits."""
+        self._early += data
+        if len(self._early) > _KEPT_BYTES and not self._paused and self.transport is not None:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The peer ended the stream."""
+        self.ended = True
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The stream is gone."""
+        self.lost, self.error = True, exc
+
+    def take(self) -> tuple[asyncio.Transport, bytes]:
+        """The transport, read again, and what came before. The caller sets its protocol at once, without awaiting."""
+        assert self.transport is not None
+        early = bytes(self._early)
+        self._early.clear()
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+        return self.transport, early
+
+    def switch(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hand the stream over: `connection_made`, what came before, and the end if it has come already."""
+        transport, early = self.take()
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if early:
+            _feed(protocol, early)
+        loop = asyncio.get_running_loop()
+        if self.ended and not self.lost and isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol):
+            loop.call_soon(protocol.eof_received)
+        if self.lost:
+            loop.call_soon(protocol.connection_lost, self.error)
+
+
+def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
+    if not isinstance(protocol, asyncio.BufferedProtocol):
+        assert isinstance(protocol, asyncio.Protocol)
+        protocol.data_received(data)
+        return
+    view = memoryview(data)
+    while view:
+        buffer = memoryview(protocol.get_buffer(len(view)))
+        count = min(len(buffer), len(view))
+        buffer[:count] = view[:count]
+        protocol.buffer_updated(count)
+        view = view[count:]
+
+
+class Stream:
+    """An established stream to the gateway, to be switched to a protocol once."""
+
+    def __init__(self, early: EarlyProtocol, route: Route, alpn: str) -> None:
+        self._early = early
+        self.route = route
+        self.alpn = alpn
+
+    @property
+    def usable(self) -> bool:
+        """Whether neither side has ended it."""
+        early = self._early
+        return early.transport is not None and not (early.ended or early.lost or early.transport.is_closing())
+
+    def switch(self, protocol: asyncio.BaseProtocol) -> asyncio.Transport:
+        """Give it to `protocol` (Protocol or BufferedProtocol), with nothing lost; answers with the transport."""
+        self._early.switch(protocol)
+        assert self._early.transport is not None
+        return self._early.transport
+
+    def abort(self) -> None:
+        """Drop it."""
+        if self._early.transport is not None:
+            self._early.transport.abort()
+
+
+class StreamDialler:
+    """Opens the streams of one session. `gateway_ca` is the gateways intermediate (PEM or DER)."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        gateway_id: str,
+        gateway_ca: str | bytes,
+        credentials: Credentials,
+        numbers: Numbers = DEFAULT,
+    ) -> None:
+        self._routes = list(routes)
+        self._gateway = GatewayIdentity(gateway_id)
+        self._trust = gateway_ca
+        self._credentials = credentials
+        self._numbers = numbers
+        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._opening = asyncio.Semaphore(_OPENING_AT_ONCE)
+        self._seen = b""  # the gateway's certificate that was judged last
+
+    async def open(self, alpn: str) -> Stream:
+        """A stream for the purpose `alpn`, by the first route that leads there; TunnelError says what failed last.
+
+        The route that worked is tried first the next time.
+        """
+        failure = TunnelError("gateway_unreachable", "The control plane named no way to the gateway.")
+        for route in tuple(self._routes):
+            try:
+                async with self._opening:
+                    stream = await self._open(route, alpn)
+            except TunnelError as error:
+                failure = error
+                continue
+            if self._routes[0] is not route:
+                self._routes.remove(route)
+                self._routes.insert(0, route)
+            return stream
+        raise failure
+
+    async def _open(self, route: Route, alpn: str) -> Stream:
+        try:
+            sock = await dial.connect(route.address, self._numbers.tcp_connect)
+        except WardgateError as error:
+            raise TunnelError("relay_unreachable", _unreachable(route, error.message)) from error
+        early = EarlyProtocol()
+        try:
+            transport, _ = await asyncio.get_running_loop().create_connection(
+                lambda: early,
+                sock=sock,
+                ssl=self._context(alpn),
+                server_hostname=route.sni,
+                ssl_handshake_timeout=self._numbers.tls_handshake,
+                ssl_shutdown_timeout=_SHUTDOWN,
+            )
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            raise explain(error, route) from error
+        try:
+            self._check(transport, route, alpn)
+        except TunnelError:
+            transport.abort()
+            raise
+        return Stream(early, route, alpn)
+
+    def _check(self, transport: asyncio.BaseTransport, route: Route, alpn: str) -> None:
+        """Whether the peer is the gateway that the control plane named, speaking what we asked for."""
+        tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
+        certificate = tls.getpeercert(binary_form=True) or b""
+        if certificate != self._seen:
+            try:
+                identity = peer_identity(certificate)
+            except IdentityError:
+                identity = None
+            if identity != self._gateway:
+                raise TunnelError(
+                    "gateway_mismatch",
+                    f"What answered through {_named(route)} is not the gateway that the control plane named: nothing "
+                    "was sent to it.",
+                )
+            self._seen = certificate
+        if tls.selected_alpn_protocol() != alpn:
+            raise TunnelError("gateway_mismatch", "The gateway does not speak this version of the tunnel: update it.")
+
+    def _context(self, alpn: str) -> ssl.SSLContext:
+        context = self._contexts.get(alpn)
+        if context is None:
+            context = self._contexts[alpn] = client_context(self._credentials, self._trust, [alpn])
+        return context
+
+
+async def open_stream(
+    routes: Sequence[Route],
+    gateway_id: str,
+    gateway_ca: str | bytes,
+    credentials: Credentials,
+    alpn: str,
+    numbers: Numbers = DEFAULT,
+) -> Stream:
+    """One stream, without keeping a dialler; see `StreamDialler.open`."""
+    return await StreamDialler(routes, gateway_id, gateway_ca, credentials, numbers).open(alpn)
+
+
+# What OpenSSL calls the alerts of a relay (before the handshake) and of a gateway (after it).
+_ALERTS = {
+    "UNRECOGNIZED_NAME": ("gateway_not_connected", "The gateway is not connected to {via}: it may be down."),
+    "ACCESS_DENIED": ("route_refused", "The way through {via} is closed for this session: it has ended or expired."),
+    "INTERNAL_ERROR": ("gateway_not_answering", "The gateway did not answer through {via} in time."),
+    "USER_CANCELLED": ("relay_busy", "The limit of streams through {via} is reached."),
+    "CERTIFICATE_EXPIRED": ("certificate_refused", "The gateway refused this session's certificate: it has expired."),
+    "UNKNOWN_CA": ("certificate_refused", "The gateway refused this session's certificate: it is from another CA."),
+    "CERTIFICATE_REQUIRED": ("certificate_refused", "The gateway refused this session's certificate."),
+    "BAD_CERTIFICATE": ("certificate_refused", "The gateway refused this session's certificate."),
+}
+
+
+def explain(error: BaseException | None, route: Route) -> TunnelError:
+    """One sentence for why a stream was not opened or was lost."""
+    reason = str(getattr(error, "reason", None) or "")
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TunnelError(
+            "gateway_mismatch",
+            f"The certificate shown through {_named(route)} is not one of this wardgate's gateways "
+            f"({error.verify_message}): nothing was sent.",
+        )
+    for alert, (code, sentence) in _ALERTS.items():
+        if alert in reason:
+            return TunnelError(code, sentence.format(via=_named(route)))
+    if isinstance(error, TimeoutError | ConnectionAbortedError):
+        return TunnelError("gateway_not_answering", f"The gateway did not answer through {_named(route)} in time.")
+    return TunnelError(
+        "gateway_unreachable", f"The connection through {_named(route)} was cut before it was established."
+    )
+
+
+def _named(route: Route) -> str:
+    return f"the relay {route.name}" if route.kind == "relay" else f"the direct route {route.address}"
+
+
+def _unreachable(route: Route, why: str) -> str:
+    what = f"The relay {route.name}" if route.kind == "relay" else "The gateway's direct route"
+    return f"{what} is unreachable: {why}"
+
+
+class WarmStreams:
+    """Keeps `keep` streams of one purpose established and unused. They are authenticated and idle, so cheap."""
+
+    def __init__(self, dialler: StreamDialler, alpn: str, keep: int = 2) -> None:
+        self._dialler = dialler
+        self._alpn = alpn
+        self._keep = keep
+        self._ready: deque[Stream] = deque()
+        self._filling: asyncio.Task[None] | None = None
+        self._closed = False
+        self.hits = 0
+        self.misses = 0
+
+    def start(self) -> None:
+        """Begin to keep spares."""
+        if not self._closed and (self._filling is None or self._filling.done()):
+            self._filling = asyncio.get_running_loop().create_task(self._fill())
+
+    async def get(self) -> Stream:
+        """A spare if there is one, else a new stream; TunnelError as `StreamDialler.open`."""
+        stream = self._pop()
+        self.start()
+        if stream is not None:
+            self.hits += 1
+            return stream
+        self.misses += 1
+        return await self._dialler.open(self._alpn)
+
+    async def close(self) -> None:
+        """Drop the spares and keep no more."""
+        self._closed = True
+        if self._filling is not None:
+            self._filling.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._filling
+        while self._ready:
+            self._ready.popleft().abort()
+
+    def statistics(self) -> dict[str, int]:
+        """Spares that are ready, and how often one was there when it was needed."""
+        return {"ready": len(self._ready), "hits": self.hits, "misses": self.misses}
+
+    def _pop(self) -> Stream | None:
+        while self._ready:
+            stream = self._ready.popleft()
+            if stream.usable:
+                return stream
+            stream.abort()
+        return None
+
+    async def _fill(self) -> None:
+        """Fill up once. A failure ends it: the next `get` shows the user why, and tries again."""
+        while not self._closed and len(self._ready) < self._keep:
+            try:
+                stream = await self._dialler.open(self._alpn)
+            except WardgateError:
+                return
+            if self._closed:
+                stream.abort()
+            else:
+                self._ready.append(stream)
