@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
+import socket
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
 from ... import __version__
-from .connection import dial, tls_error
+from .connection import connect, resolve, secure, tls_error
 from .errors import Code, CommandFailedError, MongoError, quoted
 from .login import API_VERSION_REQUIRED, Login
 from .target import Target
@@ -86,9 +87,14 @@ class ServerConnection:
     @classmethod
     async def plain(cls, target: Target, address: str) -> ServerConnection:
         """Dialled only: TCP and TLS, nothing sent."""
+        return await cls.over(target, address, await connect(target, address, await resolve(target, address)))
+
+    @classmethod
+    async def over(cls, target: Target, address: str, sock: socket.socket) -> ServerConnection:
+        """TLS, where the target wants it, over a connected socket, which is owned from here on."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(limit=64 * 1024, loop=loop)
-        transport, _ = await dial(target, address, lambda: asyncio.StreamReaderProtocol(reader, loop=loop))
+        transport, _ = await secure(target, address, sock, lambda: asyncio.StreamReaderProtocol(reader, loop=loop))
         return cls(target, address, reader, transport)
 
     async def __aenter__(self) -> ServerConnection:
