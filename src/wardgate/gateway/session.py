@@ -37,10 +37,12 @@ from ..tunnel import frames
 from ..wire.hello import attribution
 from .control_stream import ControlStream
 from .mongo.connection import dial
+from .mongo.discovery import Kind, Role, Topology
 from .mongo.ending import KillReport, kill_session_work
+from .mongo.errors import MongoError
 from .mongo.login import Login
 from .mongo.target import Target
-from .mongo.topology import Topology, TopologyMonitor
+from .mongo.topology import TopologyMonitor
 from .spool.epoch import EpochRecorder
 from .stream import DataStream, SessionLinks
 
@@ -96,7 +98,7 @@ class LiveSession:
         self._recorder = recorder
         self._hooks = hooks
         self._numbers = numbers
-        self._monitor = TopologyMonitor(target, self._topology_changed)
+        self._monitor = TopologyMonitor(target, login=login, on_change=self._topology_changed)
         self._rules = SessionRules(allow_admin=lease.policy.allow_admin)
         self._control: ControlStream | None = None
         self._greeted: ControlStream | None = None  # the control stream that was told `ready`
@@ -124,7 +126,7 @@ class LiveSession:
             role=self._role,
             primary=lambda: self._monitor.topology.primary,
             dial=lambda address, factory: dial(self._target, address, factory),
-            login=self._login.begin,
+            login=self._login.conversation,
             on_recording_failed=lambda reason: self.end_soon(EndReason.AUDIT_FAILED, reason),
             login_timeout=self._numbers.server_login,
             message_bytes=self._numbers.message_bytes,
@@ -146,7 +148,11 @@ class LiveSession:
             )
         )
         self._monitor.start()
-        await self._monitor.first(self._numbers.server_login)
+        try:
+            await self._monitor.wait_primary(self._numbers.tcp_connect)
+        except MongoError:
+            if all(member.role is Role.UNKNOWN for member in self._monitor.topology.members):
+                raise  # nobody answers; a set without a primary is served, as drivers would
 
     def attach(self, control: ControlStream) -> None:
         """A control stream of the local proxy, at the start or after a loss; an older one gives way."""
@@ -206,13 +212,13 @@ class LiveSession:
         stream.send(frames.Ready())
 
     def _send_topology(self) -> None:
-        if self._control is not None:
-            topology = self._monitor.topology
+        topology = self._monitor.topology
+        if self._control is not None and topology.kind is not Kind.UNKNOWN:
             self._control.send(
                 frames.Topology(
-                    kind=topology.kind,
+                    kind=topology.kind.value,
                     set_name=topology.set_name,
-                    members=[frames.Member(address=each.address, role=each.role) for each in topology.members],
+                    members=[frames.Member(address=each.address, role=each.role.value) for each in topology.members],
                 )
             )
 
@@ -230,15 +236,12 @@ class LiveSession:
         return ProxyTopology(self._monitor.topology.kind, self._listeners)
 
     def _role(self, address: str) -> str:
-        for member in self._monitor.topology.members:
-            if member.address == address:
-                return member.role
-        return "unknown"
+        return (self._monitor.topology.role(address) or Role.UNKNOWN).value
 
     async def _resolve(self, member: str | None) -> str:
         if member is None:
             return await self._monitor.wait_primary(_PRIMARY_SECONDS)
-        if self._role(member) == "unknown" and member not in self._listeners:
+        if self._monitor.topology.role(member) is None:
             raise WardgateError("unknown_member", f"{member} is not a member of {self._lease.resource}.")
         return member
 
