@@ -11,7 +11,7 @@ import binascii
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from .models import EndReason, Name, Request, TestResult
 
@@ -140,10 +140,12 @@ class MongoTarget(BaseModel):
 
 
 class Credentials(BaseModel):
-    """One MongoDB user; exists only inside a sealed field."""
+    """One MongoDB user; exists only inside a sealed field, and is never printed."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
 
     username: str
-    password: str
+    password: str = Field(repr=False)
     mechanism: Literal["DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256"] = "DEFAULT"
 
 

@@ -1,7 +1,6 @@
 """Leases: the right to serve one session, with the credentials sealed to a key made for this one request.
 
-The private half lives for the length of the request. What comes out is a `LeasedSession` whose password is a `Secret`;
-the plaintext JSON is parsed and dropped.
+The private half lives for the length of the request; opened credentials go straight into a `Login`, which wipes them.
 """
 
 from __future__ import annotations
@@ -11,29 +10,14 @@ from dataclasses import dataclass, field
 from .. import sealing
 from ..api.machine import Credentials, Lease, LeaseRequest, LeaseSecrets, TestSecrets, TestSecretsRequest
 from ..net.machine import SignedClient
-from ..secret import Secret
-
-
-@dataclass(frozen=True, slots=True)
-class MongoUser:
-    """A MongoDB user with its password."""
-
-    username: str
-    mechanism: str
-    password: Secret = field(repr=False)
-
-    @classmethod
-    def of(cls, credentials: Credentials) -> MongoUser:
-        """From the sealed part of an answer."""
-        return cls(credentials.username, credentials.mechanism, Secret(credentials.password))
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedSession:
-    """A lease with its credentials opened."""
+    """A lease with its credentials opened; the model's repr hides the password."""
 
     lease: Lease
-    user: MongoUser
+    credentials: Credentials = field(repr=False)
 
 
 async def fetch_lease(client: SignedClient, session_id: str) -> LeasedSession:
@@ -44,14 +28,14 @@ async def fetch_lease(client: SignedClient, session_id: str) -> LeasedSession:
     )
     plain = sealing.open_(private, sealing.lease_info(session_id, client.identity.id), lease.sealed)
     secrets = LeaseSecrets.model_validate_json(plain)
-    return LeasedSession(lease, MongoUser.of(secrets.credentials))
+    return LeasedSession(lease, secrets.credentials)
 
 
-async def fetch_test_user(client: SignedClient, test_id: str) -> MongoUser:
+async def fetch_test_credentials(client: SignedClient, test_id: str) -> Credentials:
     """The credentials of a connection test that wants a login hop."""
     private, public = sealing.generate()
     answer = await client.request(
         "POST", f"/gateway/tests/{test_id}/secrets", TestSecrets, TestSecretsRequest(public_key=public)
     )
     plain = sealing.open_(private, sealing.test_info(test_id, client.identity.id), answer.sealed)
-    return MongoUser.of(Credentials.model_validate_json(plain))
+    return Credentials.model_validate_json(plain)

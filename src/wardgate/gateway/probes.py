@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from ..api.machine import TestOrder, TestReport
-from ..api.models import Hop, HopKind, TestResult
 from ..errors import WardgateError
 from ..net import logs
 from ..net.machine import SignedClient
 from ..numbers import Numbers
-from .leases import fetch_test_user
-from .mongo import probe
-from .mongo.login import Login
-from .mongo.target import Target
+from .leases import fetch_test_credentials
+from .mongo.probe import run_test
 
 _log = logs.get("probes")
 _AT_ONCE = 8  # tests that run side by side; the next one waits
@@ -39,25 +36,13 @@ class Probes:
     async def _run(self, order: TestOrder) -> None:
         async with self._places:
             try:
-                async with asyncio.timeout(self._numbers.connection_test):
-                    result = await self._test(order)
-            except (WardgateError, TimeoutError) as error:
-                result = _failed(order, error)
-        try:
-            await self._client.send("POST", f"/gateway/tests/{order.test_id}", TestReport(result=result))
-        except WardgateError as error:
-            _log.warning("test not reported", test=order.test_id, code=error.code, message=error.message)
-
-    async def _test(self, order: TestOrder) -> TestResult:
-        target = Target.of(order.target, self._numbers)
-        if not order.credentials_wanted:
-            return await probe.test(target, None)
-        user = await fetch_test_user(self._client, order.test_id)
-        login = Login(user.username, user.password, order.target.auth_database, user.mechanism)
-        try:
-            return await probe.test(target, login)
-        finally:
-            login.wipe()
+                credentials = None
+                if order.credentials_wanted:
+                    credentials = await fetch_test_credentials(self._client, order.test_id)
+                result = await run_test(order.target, credentials, numbers=self._numbers)
+                await self._client.send("POST", f"/gateway/tests/{order.test_id}", TestReport(result=result))
+            except WardgateError as error:
+                _log.warning("test not done", test=order.test_id, code=error.code, message=error.message)
 
     async def stop(self) -> None:
         """Drop the tests that run."""
@@ -65,13 +50,3 @@ class Probes:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def _failed(order: TestOrder, error: Exception) -> TestResult:
-    """A test that could not be run to its end, as one failed hop."""
-    code = error.code if isinstance(error, WardgateError) else "test_timeout"
-    message = str(error) or "The deployment did not answer in time: the test was given up."
-    target = order.target.srv_host or ", ".join(f"{host}:{port}" for host, port in order.target.hosts)
-    return TestResult(
-        ok=False, hops=[Hop(hop=HopKind.TOPOLOGY, target=target, ok=False, code=code, message=message, duration_ms=0)]
-    )

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .. import __version__
-from ..api.machine import HeartbeatAnswer, HeartbeatRequest, SessionState
+from ..api.machine import Head, HeartbeatAnswer, HeartbeatRequest, SessionState
 from ..api.machine import LiveSession as LiveSessionFacts
 from ..api.models import EndReason
 from ..api.problems import ProblemCode, ProblemError
+from ..audit.chain import Link
 from ..errors import WardgateError
 from ..net import logs
 from ..net.machine import SignedClient
@@ -158,21 +159,21 @@ class Sessions:
             raise
 
     async def _make(self, leased: LeasedSession) -> LiveSession:
-        lease, user = leased.lease, leased.user
+        lease = leased.lease
         target = Target.of(lease.target, self._numbers)
-        login = Login(user.username, user.password, lease.target.auth_database, user.mechanism)
+        login = Login.of(leased.credentials, lease.target.auth_database, self._numbers)
         recorder = self._spool.open_epoch(
             lease.session_id,
             lease.epoch,
             audit_public_key=lease.audit_public_key,
             audit_key_id=lease.audit_key_id,
             gateway_id=self._client.identity.id,
-            previous_head=lease.previous_head,
+            previous=_link(lease.previous_head),
             durability=lease.durability,
             on_failed=lambda reason: self._audit_failed(lease.session_id, reason),
         )
         hooks = Hooks(activated=self._activated, withdraw=self._withdraw, ended=self._ended)
-        return LiveSession(lease, target, login, recorder, hooks, self._numbers)
+        return LiveSession(lease, self._client.identity.id, target, login, recorder, hooks, self._numbers)
 
     def _audit_failed(self, session_id: str, reason: str) -> None:
         session = self._live.get(session_id)
@@ -215,7 +216,7 @@ class Sessions:
             if session.phase in (Phase.STARTING, Phase.ACTIVE)
         ]
         return HeartbeatRequest(
-            version=__version__, sessions=live, advertise=self._advertise, spool_bytes=self._spool.pending_bytes
+            version=__version__, sessions=live, advertise=self._advertise, spool_bytes=self._spool.backlog_bytes
         )
 
     def answered(self, answer: HeartbeatAnswer) -> None:
@@ -260,6 +261,10 @@ class Sessions:
             "opening": len(self._opening),
             "undelivered_ends": len(self._reports),
         }
+
+
+def _link(head: Head | None) -> Link | None:
+    return None if head is None else Link(head.epoch, head.seq, bytes.fromhex(head.hash))
 
 
 def _refusal_code(error: WardgateError) -> str:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -31,12 +32,13 @@ from ..audit.recorder import RecordingFailed
 from ..errors import WardgateError
 from ..net import logs
 from ..numbers import Numbers
-from ..proxy.connection import SessionRules
-from ..proxy.facts import Topology as ProxyTopology
+from ..policy.decide import Policy
+from ..proxy.facts import SessionRules
+from ..proxy.work import WorkLog
 from ..tunnel import frames
 from ..wire.hello import attribution
+from ..wire.login import LoginKeys
 from .control_stream import ControlStream
-from .mongo.connection import dial
 from .mongo.discovery import Kind, Role, Topology
 from .mongo.ending import KillReport, kill_session_work
 from .mongo.errors import MongoError
@@ -48,8 +50,6 @@ from .stream import DataStream, SessionLinks
 
 _log = logs.get("session")
 _CUT_SECONDS = 1.0  # what a waiting command's sentence may take to reach its client
-_PRIMARY_SECONDS = 30.0  # drivers' own server selection timeout
-_LINGER_SECONDS = 0.2  # for the last frame on the control stream to leave
 
 # What a client whose command waits is told; None: it hears nothing, because the user ended the session.
 _SENTENCES: dict[EndReason, str | None] = {
@@ -87,22 +87,34 @@ class LiveSession:
     """A leased session. Made by `Sessions.open`; belongs to the event loop."""
 
     def __init__(
-        self, lease: Lease, target: Target, login: Login, recorder: EpochRecorder, hooks: Hooks, numbers: Numbers
+        self,
+        lease: Lease,
+        gateway_id: str,
+        target: Target,
+        login: Login,
+        recorder: EpochRecorder,
+        hooks: Hooks,
+        numbers: Numbers,
     ) -> None:
         self.id = lease.session_id
         self.epoch = lease.epoch
         self.phase = Phase.STARTING
         self._lease = lease
+        self._gateway_id = gateway_id
         self._target = target
         self._login = login
         self._recorder = recorder
         self._hooks = hooks
         self._numbers = numbers
         self._monitor = TopologyMonitor(target, login=login, on_change=self._topology_changed)
-        self._rules = SessionRules(allow_admin=lease.policy.allow_admin)
+        self._rules = SessionRules(
+            policy=Policy(allow_admin=lease.policy.allow_admin),
+            work=WorkLog(),
+            login_keys=LoginKeys(os.urandom),
+            random=os.urandom,
+        )
         self._control: ControlStream | None = None
         self._greeted: ControlStream | None = None  # the control stream that was told `ready`
-        self._listeners: dict[str, str] = {}
         self._streams: set[DataStream] = set()
         self._emptied = asyncio.Event()
         self._numbered = 0
@@ -121,15 +133,10 @@ class LiveSession:
             user=self._lease.user,
             recorder=self._recorder,
             rules=self._rules,
-            resolve=self._resolve,
-            topology=self._proxy_topology,
-            role=self._role,
-            primary=lambda: self._monitor.topology.primary,
-            dial=lambda address, factory: dial(self._target, address, factory),
-            login=self._login.conversation,
+            target=self._target,
+            monitor=self._monitor,
+            login=self._login,
             on_recording_failed=lambda reason: self.end_soon(EndReason.AUDIT_FAILED, reason),
-            login_timeout=self._numbers.server_login,
-            message_bytes=self._numbers.message_bytes,
         )
 
     # --- start ----------------------------------------------------------------------------------------------------
@@ -142,7 +149,7 @@ class LiveSession:
                 user=lease.user,
                 resource=lease.resource,
                 account=lease.account,
-                gateway=self._recorder.gateway_id,
+                gateway=self._gateway_id,
                 durability=lease.durability,
                 version=__version__,
             )
@@ -178,7 +185,7 @@ class LiveSession:
             return
         match frame:
             case frames.Listeners():
-                self._listeners = dict(frame.members)
+                self._links.listeners = {member.lower(): local for member, local in frame.members.items()}
                 self._tell_streams()
                 if self._greeted is not stream:
                     self._greeted = stream
@@ -231,19 +238,6 @@ class LiveSession:
     def _tell_streams(self) -> None:
         for stream in tuple(self._streams):
             stream.topology_changed()
-
-    def _proxy_topology(self) -> ProxyTopology:
-        return ProxyTopology(self._monitor.topology.kind, self._listeners)
-
-    def _role(self, address: str) -> str:
-        return (self._monitor.topology.role(address) or Role.UNKNOWN).value
-
-    async def _resolve(self, member: str | None) -> str:
-        if member is None:
-            return await self._monitor.wait_primary(_PRIMARY_SECONDS)
-        if self._monitor.topology.role(member) is None:
-            raise WardgateError("unknown_member", f"{member} is not a member of {self._lease.resource}.")
-        return member
 
     # --- data streams ---------------------------------------------------------------------------------------------
 
@@ -325,6 +319,7 @@ class LiveSession:
         await self._close_chain(reason, message, report)
         await self._monitor.close()
         self._login.wipe()
+        self._rules.login_keys.wipe()
         for task in self._tasks:
             task.cancel()
         if self._control is not None:
@@ -351,9 +346,9 @@ class LiveSession:
         return await kill_session_work(
             self._target,
             self._login,
-            attribution(self._lease.user, self.id),
-            logical_sessions=frozenset(self._rules.work.logical_sessions),
-            members=tuple(member.address for member in self._monitor.topology.members),
+            app_name_prefix=attribution(self._lease.user, self.id),
+            lsids=self._rules.work.logical_sessions,
+            members=[member.address for member in self._monitor.topology.members],
             deadline=max(seconds, 0.5),
         )
 
@@ -361,8 +356,8 @@ class LiveSession:
         record = records.SessionClosed(
             reason=reason.value if reason is not None else "gateway_stopping",
             message=message or "",
-            killed=report.killed,
-            not_killed=report.not_killed,
+            killed=sum(member.operations_killed for member in report.members),
+            not_killed=tuple(report.as_details()["left"] + report.as_details()["problems"]),
         )
         try:
             self._recorder.append(record)
