@@ -55,6 +55,10 @@ class MemberReport:
     left: tuple[str, ...] = ()
     problem: str | None = None
 
+    def lines(self) -> list[str]:
+        """What is left, and what went wrong."""
+        return [f"{self.address}: {each}" for each in self.left] + ([self.problem] if self.problem is not None else [])
+
 
 @dataclass(frozen=True, slots=True)
 class KillReport:
@@ -65,33 +69,32 @@ class KillReport:
     @property
     def complete(self) -> bool:
         """Whether nothing is known to be left anywhere."""
-        return all(member.problem is None and not member.left for member in self.members)
+        return not self.not_killed
 
-    def as_details(self) -> dict[str, Any]:
-        """For the session's closing record."""
-        return {
-            "complete": self.complete,
-            "operations_killed": sum(member.operations_killed for member in self.members),
-            "sessions_killed": sum(member.sessions_killed for member in self.members),
-            "cursors_killed": sum(member.cursors_killed for member in self.members),
-            "left": [f"{member.address}: {each}" for member in self.members for each in member.left],
-            "problems": [member.problem for member in self.members if member.problem is not None],
-        }
+    @property
+    def killed(self) -> int:
+        """Operations, logical sessions and cursors that were told to die, counted at each member."""
+        return sum(each.operations_killed + each.sessions_killed + each.cursors_killed for each in self.members)
+
+    @property
+    def not_killed(self) -> tuple[str, ...]:
+        """What is left or could not be looked at, a line each; for the closing record."""
+        return tuple(line for member in self.members for line in member.lines())
 
 
 async def kill_session_work(
     target: Target,
     login: Login,
-    *,
     app_name_prefix: str,
-    lsids: Iterable[bytes] = (),
+    *,
+    logical_sessions: Iterable[bytes] = (),
     cursors: Sequence[CursorRef] = (),
     members: Iterable[str] | None = None,
     deadline: float | None = None,
 ) -> KillReport:
     """Kill one session's operations, logical sessions and cursors on every member, within `deadline` seconds.
 
-    `lsids` are the 16-byte ids of logical sessions that the session's clients used; `members` are the addresses to
+    `logical_sessions` are the 16-byte ids (`lsid.id`) that the session's clients used; `members` are the addresses to
     visit (the topology's; default: the seeds). Arbiters are skipped. Never raises but for cancellation.
     """
     if len(app_name_prefix) < 8:
@@ -99,7 +102,7 @@ async def kill_session_work(
     deadline = target.numbers.session_end if deadline is None else deadline
     until = asyncio.get_running_loop().time() + max(deadline - MARGIN, 0.0)
     addresses = list(dict.fromkeys(members if members is not None else target.seeds))
-    ids = tuple(dict.fromkeys(lsids))
+    ids = tuple(dict.fromkeys(logical_sessions))
     reapers = [
         _Reaper(
             target, login, address, app_name_prefix, ids, [each for each in cursors if each.member == address], until

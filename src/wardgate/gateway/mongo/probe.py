@@ -19,46 +19,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from ...api.machine import Credentials, MongoTarget
 from ...api.models import Hop, HopKind, TestResult
-from ...numbers import DEFAULT, Numbers
 from .connection import connect, resolve
 from .discovery import Description, Discovery, Kind, Role, Topology
 from .errors import Code, MongoError, quoted
 from .login import Login
 from .server import ServerConnection
-from .target import Target, join_address
+from .target import Target
 
 T = TypeVar("T")
 ELECTION_WAIT = 5.0  # how long a set without a primary is looked at again
 ELECTION_POLL = 0.5
+_SHARE = 0.8  # of the whole test's time; the rest is for fetching the credentials and for reporting
 PLAIN_PROBE = 2.0  # for the second look that tells "no TLS" from "cut"
 _TOLERATED = frozenset({Code.DNS_FAILED, Code.TCP_REFUSED, Code.TCP_TIMEOUT, Code.TCP_UNREACHABLE})
 _NO_LOGIN = frozenset({Role.ARBITER, Role.OTHER, Role.UNKNOWN})  # they hold no users, or do not serve yet
 _MAYBE_NOT_TLS = frozenset({Code.TLS_FAILED, Code.TLS_TIMEOUT})
 
 
-async def run_test(
-    model: MongoTarget, credentials: Credentials | None = None, *, numbers: Numbers = DEFAULT
-) -> TestResult:
-    """Test a deployment within `numbers.connection_test` seconds; the login hop only where credentials are given."""
-    first = join_address(*model.hosts[0]) if model.hosts else quoted(model.srv_host or "the resource")
-    try:
-        target = Target.of(model, numbers)
-    except MongoError as error:
-        kind = HopKind.TLS if error.code == Code.CA_INVALID else HopKind.DNS
-        return TestResult(ok=False, hops=[_failed(kind, first, error, 0.0)])
-    login = Login.of(credentials, target.auth_database, numbers) if credentials is not None else None
+async def test(target: Target, login: Login | None) -> TestResult:
+    """Test a deployment; the login hop only where a login is given. Done before `numbers.connection_test` is up."""
     probe = Probe(target, login)
+    seconds = target.numbers.connection_test * _SHARE
     try:
-        async with asyncio.timeout(numbers.connection_test):
+        async with asyncio.timeout(seconds):
             await probe.run()
     except TimeoutError:
-        late = MongoError(Code.SERVER_SILENT, f"The test was not done within {numbers.connection_test:g} s.")
-        probe.failed(HopKind.TOPOLOGY, first, late, numbers.connection_test)
-    finally:
-        if login is not None:
-            login.wipe()
+        late = MongoError(Code.SERVER_SILENT, f"The test was not done within {seconds:g} s and was given up.")
+        probe.failed(HopKind.TOPOLOGY, target.seeds[0], late, seconds)
     return probe.result()
 
 

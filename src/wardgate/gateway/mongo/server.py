@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import platform
 import socket
-import struct
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,17 +19,16 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import BSONError
 
 from ... import __version__
+from ...wire.errors import RemoteProtocolError
+from ...wire.header import HEADER_BYTES, Opcode, build_msg, check_length, header_of
+from ...wire.message import parse_reply
 from .connection import connect, resolve, secure, tls_error
 from .errors import Code, CommandFailedError, MongoError, quoted
 from .login import API_VERSION_REQUIRED, Login
 from .target import Target
 
-OP_MSG = 2013
-CHECKSUM_PRESENT = 1
-MORE_TO_COME = 2
 REPLY_BYTES = 16 * 1024 * 1024 + 64 * 1024  # one document and its envelope; nothing here asks for more
 COMMAND_NOT_FOUND = 59
-_HEADER = struct.Struct("<iiii")
 _CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     document_class=dict,
     unicode_decode_error_handler="replace",
@@ -157,35 +156,36 @@ class ServerConnection:
 
     async def _exchange(self, document: dict[str, Any]) -> dict[str, Any]:
         self._request += 1
-        body = bson.encode(document)
-        self._transport.write(_HEADER.pack(16 + 5 + len(body), self._request, 0, OP_MSG) + bytes(5) + body)
+        self._transport.write(build_msg(bson.encode(document), self._request))
         try:
-            header = await self._reader.readexactly(16)
-            length, _, response_to, opcode = _HEADER.unpack(header)
-            if header[:5] in (b"HTTP/", b"HTTP "):
+            head = await self._reader.readexactly(HEADER_BYTES)
+            header = header_of(head)
+            if head.startswith(b"HTTP/"):
                 raise MongoError(Code.NOT_MONGODB, f"{quoted(self.address)} is a web server, not MongoDB.")
-            if opcode != OP_MSG or response_to != self._request or not 26 <= length <= REPLY_BYTES:
+            if header.opcode != Opcode.MSG or header.response_to != self._request:
                 raise self._protocol_error("its answer is no MongoDB message")
-            rest = await self._reader.readexactly(length - 16)
+            if not check_length(header.length, REPLY_BYTES):
+                raise self._protocol_error("its answer has an impossible length")
+            return self._decode(head + await self._reader.readexactly(header.length - HEADER_BYTES))
         except asyncio.IncompleteReadError as error:
             raise MongoError(
                 Code.SERVER_CLOSED, f"{quoted(self.address)} closed the connection instead of answering."
             ) from error
+        except TimeoutError:
+            raise
+        except ssl.SSLError as error:
+            raise tls_error(self.address, error, self._target.numbers.tls_handshake) from error
         except OSError as error:
-            if isinstance(error, TimeoutError):
-                raise
-            if self._target.tls is not None and type(error).__module__ == "ssl":
-                raise tls_error(self.address, error, self._target.numbers.tls_handshake) from error
             raise MongoError(Code.SERVER_CLOSED, f"{quoted(self.address)} cut the connection.") from error
-        return self._decode(rest)
 
-    def _decode(self, rest: bytes) -> dict[str, Any]:
-        flags = int.from_bytes(rest[:4], "little")
-        if flags & MORE_TO_COME or rest[4] != 0:
-            raise self._protocol_error("its answer has a shape that was not asked for")
-        document = rest[5:-4] if flags & CHECKSUM_PRESENT else rest[5:]
+    def _decode(self, raw: bytes) -> dict[str, Any]:
         try:
-            return bson.decode(document, codec_options=_CODEC)
+            reply = parse_reply(raw)
+            if reply.more_to_come:
+                raise self._protocol_error("it sends more than it was asked for")
+            return bson.decode(reply.body, codec_options=_CODEC)
+        except RemoteProtocolError as error:
+            raise self._protocol_error(error.message.rstrip(".")) from error
         except (BSONError, RecursionError, ValueError, OverflowError) as error:
             raise self._protocol_error("its answer is not valid BSON") from error
 
