@@ -11,14 +11,15 @@ from ..db import Base
 
 
 class VaultKeyRow(Base):
-    """A key that seals the secrets of one project (or of the organisation: NULL), sealed by the master key."""
+    """A key that seals the secrets of one project, sealed by the master key; `scope` is the project's id or
+    `organisation`."""
 
     __tablename__ = "vault_keys"
     __table_args__ = (
-        # One key in use per project; older ones stay to open what they sealed.
+        # One key in use per scope; older ones stay to open what they sealed.
         Index(
             "uq_vault_keys_in_use",
-            text("coalesce(project_id, '')"),
+            "scope",
             unique=True,
             sqlite_where=text("retired_at IS NULL"),
             postgresql_where=text("retired_at IS NULL"),
@@ -26,7 +27,7 @@ class VaultKeyRow(Base):
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    project_id: Mapped[str | None]
+    scope: Mapped[str]
     master_key_id: Mapped[str]
     sealed: Mapped[bytes]
     created_at: Mapped[datetime]

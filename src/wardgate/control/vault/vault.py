@@ -21,6 +21,7 @@ from .master import KEY_BYTES, MasterKey
 from .model import VaultKeyRow
 
 _TABLE = VaultKeyRow.__tablename__
+_ORGANISATION = "organisation"
 
 
 class Vault:
@@ -59,15 +60,14 @@ class Vault:
                 )
 
     async def _key_in_use(self, session: AsyncSession, project_id: str | None) -> str:
-        query = select(VaultKeyRow.id).where(
-            VaultKeyRow.project_id.is_not_distinct_from(project_id), VaultKeyRow.retired_at.is_(None)
-        )
+        scope = project_id or _ORGANISATION
+        query = select(VaultKeyRow.id).where(VaultKeyRow.scope == scope, VaultKeyRow.retired_at.is_(None))
         found: str | None = await session.scalar(query)
-        return found if found is not None else await self._make_key(session, project_id)
+        return found if found is not None else await self._make_key(session, scope)
 
-    async def _make_key(self, session: AsyncSession, project_id: str | None) -> str:
+    async def _make_key(self, session: AsyncSession, scope: str) -> str:
         key_id = self._sources.randomness(envelope.KEY_ID_BYTES).hex()
-        place = Place(project_id, _TABLE, key_id, "sealed")
+        place = Place(scope, _TABLE, key_id, "sealed")
         sealed = envelope.seal(
             self._current.key.reveal(),
             _padded(self._current.key_id),
@@ -78,7 +78,7 @@ class Vault:
         session.add(
             VaultKeyRow(
                 id=key_id,
-                project_id=project_id,
+                scope=scope,
                 master_key_id=self._current.key_id,
                 sealed=sealed,
                 created_at=self._sources.now(),
@@ -95,7 +95,7 @@ class Vault:
         master = self._masters.get(row.master_key_id) if row is not None else None
         if row is None or master is None:
             raise envelope.VaultError(place)
-        raw = envelope.open_(master.key.reveal(), Place(row.project_id, _TABLE, row.id, "sealed"), row.sealed)
+        raw = envelope.open_(master.key.reveal(), Place(row.scope, _TABLE, row.id, "sealed"), row.sealed)
         self._keys[key_id] = Secret(raw)
         return self._keys[key_id]
 
