@@ -1,0 +1,360 @@
+"""The local proxy against a gateway that the test plays, over plain socket pairs instead of TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from wardgate.api.models import Session, SessionGrant, SessionStatus
+from wardgate.cli.access.listeners import Listener, bind
+from wardgate.cli.access.proxy import End, InterruptedBeforeReadyError, LocalProxy
+from wardgate.cli.access.view import EndFacts, ReadyFacts
+from wardgate.cli.exits import Exit, ExitError, exit_code_of_end
+from wardgate.errors import WardgateError
+from wardgate.numbers import DEFAULT
+from wardgate.tunnel import frames
+
+SET = frames.Topology(
+    kind="replica_set",
+    set_name="rs0",
+    members=[
+        frames.Member(address="db1.internal:27017", role="primary"),
+        frames.Member(address="db2.internal:27017", role="secondary"),
+        frames.Member(address="arb.internal:27017", role="arbiter"),
+    ],
+)
+STANDALONE = frames.Topology(
+    kind="standalone", members=[frames.Member(address="db1.internal:27017", role="standalone")]
+)
+
+
+class GatewayEnd:
+    """The gateway's end of one stream."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._reader = frames.FrameReader(frames.Dialect(frames.Hello, frames.Listeners, frames.Bye, frames.Open))
+
+    async def send(self, frame: frames.Frame) -> None:
+        await asyncio.get_running_loop().sock_sendall(self.sock, frames.encode(frame))
+
+    async def receive(self) -> frames.Frame:
+        while (frame := self._reader.next_frame()) is None:
+            data = await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.sock, 65536), 5)
+            assert data, "the local proxy hung up"
+            self._reader.feed(data)
+        return frame
+
+    def leftover(self) -> bytes:
+        return self._reader.leftover()
+
+
+class Gateway:
+    """A `Dialler` whose far ends the test picks up."""
+
+    def __init__(self) -> None:
+        self.controls: asyncio.Queue[GatewayEnd] = asyncio.Queue()
+        self.data: asyncio.Queue[GatewayEnd] = asyncio.Queue()
+        self.refuse_control: WardgateError | None = None
+        self.refuse_data: WardgateError | None = None
+        self.warm = False
+        self._ends: list[GatewayEnd] = []
+
+    async def open_control(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        if self.refuse_control is not None:
+            raise self.refuse_control
+        return await self._open(protocol, self.controls)
+
+    async def open_data(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        if self.refuse_data is not None:
+            raise self.refuse_data
+        return await self._open(protocol, self.data)
+
+    async def _open(self, protocol: asyncio.Protocol, queue: asyncio.Queue[GatewayEnd]) -> asyncio.Transport:
+        near, far = socket.socketpair()
+        far.setblocking(False)
+        end = GatewayEnd(far)
+        self._ends.append(end)
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=near)
+        queue.put_nowait(end)
+        return transport
+
+    def warm_up(self) -> None:
+        self.warm = True
+
+    async def close(self) -> None:
+        for end in self._ends:
+            end.sock.close()
+
+
+class RecordingView:
+    """Keeps what a person would be told."""
+
+    def __init__(self) -> None:
+        self.is_ready: asyncio.Future[ReadyFacts] = asyncio.get_running_loop().create_future()
+        self.notices: list[str] = []
+        self.reconnections = 0
+
+    def ready(self, facts: ReadyFacts) -> None:
+        self.is_ready.set_result(facts)
+
+    def notice(self, level: str, message: str) -> None:
+        self.notices.append(message)
+
+    def reconnected(self) -> None:
+        self.reconnections += 1
+
+    def connections(self, count: int) -> None:
+        pass
+
+    def ended(self, facts: EndFacts) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Scene:
+    """A local proxy that runs, its gateway and its view."""
+
+    def __init__(self, seconds: float = 3600, client_lost: float = 45) -> None:
+        now = datetime.now(UTC)
+        session = Session(
+            id="ses_0000000001e0rv4csm6mv3ee1s",
+            project_id="prj_1",
+            resource="production-mongo",
+            account="readonly-user",
+            user="kim@example.com",
+            status=SessionStatus.STARTING,
+            gateway="near-db",
+            created_at=now,
+            expires_at=now + timedelta(seconds=seconds),
+        )
+        grant = SessionGrant(
+            session=session, certificate="", gateway_id="gw_1", gateway_ca="", routes=[], granted_s=seconds
+        )
+        self.gateway = Gateway()
+        self.view = RecordingView()
+        self.main: Listener = bind(None, 0)
+        numbers = replace(DEFAULT, client_lost=client_lost)
+        self.proxy = LocalProxy(grant, self.gateway, self.main, self.view, numbers)
+        self.running = asyncio.create_task(self.proxy.run())
+
+    async def control(self) -> GatewayEnd:
+        """The next control stream, greeted."""
+        control = await asyncio.wait_for(self.gateway.controls.get(), 5)
+        assert isinstance(await control.receive(), frames.Hello)
+        return control
+
+    async def begin(self, topology: frames.Topology) -> tuple[GatewayEnd, frames.Listeners, ReadyFacts]:
+        """Up to `ready`."""
+        control = await self.control()
+        await control.send(topology)
+        listeners = await control.receive()
+        assert isinstance(listeners, frames.Listeners)
+        await control.send(frames.Ready())
+        return control, listeners, await asyncio.wait_for(self.view.is_ready, 5)
+
+    async def result(self) -> End:
+        return await asyncio.wait_for(self.running, 5)
+
+
+@contextlib.asynccontextmanager
+async def scene(seconds: float = 3600, client_lost: float = 45) -> AsyncIterator[Scene]:
+    made = Scene(seconds, client_lost)
+    try:
+        yield made
+    finally:
+        made.running.cancel()
+        await asyncio.gather(made.running, return_exceptions=True)
+
+
+async def _connect(address: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, _, port = address.rpartition(":")
+    return await asyncio.open_connection(host, int(port))
+
+
+async def test_every_member_gets_a_listener_and_the_uris_have_no_user() -> None:
+    async with scene() as s:
+        _, listeners, facts = await s.begin(SET)
+        assert listeners.main == s.main.address == f"127.0.0.1:{facts.port}"
+        assert set(listeners.members) == {member.address for member in SET.members}
+        assert len({listeners.main, *listeners.members.values()}) == 4
+        assert facts.uri == f"mongodb://{s.main.address}/"
+        seeds = {listeners.members["db1.internal:27017"], listeners.members["db2.internal:27017"]}
+        assert facts.replica_set_uri is not None
+        assert facts.replica_set_uri.endswith("/?replicaSet=rs0")
+        hosts = facts.replica_set_uri.removeprefix("mongodb://").partition("/")[0]
+        assert set(hosts.split(",")) == seeds
+        assert "@" not in facts.uri + facts.replica_set_uri
+        assert s.gateway.warm
+
+
+async def test_a_standalone_needs_no_second_port() -> None:
+    async with scene() as s:
+        _, listeners, facts = await s.begin(STANDALONE)
+        assert listeners.members == {}
+        assert facts.replica_set_uri is None
+        assert facts.members == [{"address": s.main.address, "role": "standalone", "member": "db1.internal:27017"}]
+
+
+async def test_a_connection_says_where_it_came_in_and_then_carries_bytes() -> None:
+    async with scene() as s:
+        _, listeners, _ = await s.begin(SET)
+        for member, address in [(None, listeners.main), *listeners.members.items()]:
+            reader, writer = await _connect(address)
+            data = await s.gateway.data.get()
+            assert await data.receive() == frames.Open(member=member, local=address)
+            writer.write(b"to the server")
+            loop = asyncio.get_running_loop()
+            assert data.leftover() + await loop.sock_recv(data.sock, 100) == b"to the server"
+            await loop.sock_sendall(data.sock, b"to the client")
+            assert await reader.readexactly(13) == b"to the client"
+            writer.close()
+
+
+async def test_localhost_means_the_same_on_ipv6() -> None:
+    async with scene() as s:
+        _, _, facts = await s.begin(STANDALONE)
+        if len(s.main.sockets) < 2:
+            pytest.skip("this machine has no IPv6 loopback")
+        _, writer = await asyncio.open_connection("::1", facts.port)
+        data = await s.gateway.data.get()
+        assert await data.receive() == frames.Open(member=None, local=s.main.address)
+        writer.close()
+
+
+async def test_ctrl_c_says_bye_and_ends_as_asked() -> None:
+    async with scene() as s:
+        control, listeners, _ = await s.begin(STANDALONE)
+        s.proxy.interrupt()
+        assert isinstance(await control.receive(), frames.Bye)
+        await control.send(frames.Ended(reason="client_closed"))
+        assert await s.result() == End("client_closed")
+        with pytest.raises(OSError):
+            await _connect(listeners.main)
+
+
+async def test_ctrl_c_does_not_wait_for_a_gateway_that_is_silent() -> None:
+    async with scene() as s:
+        await s.begin(STANDALONE)
+        s.proxy.interrupt()
+        assert await s.result() == End("client_closed")
+
+
+async def test_ctrl_c_before_ready_is_an_interruption() -> None:
+    async with scene() as s:
+        await s.control()
+        s.proxy.interrupt()
+        with pytest.raises(InterruptedBeforeReadyError):
+            await s.result()
+
+
+@pytest.mark.parametrize(
+    ("code", "exit_code"),
+    [
+        ("login_failed", Exit.FAILED),
+        ("tcp_refused", Exit.FAILED),
+        ("lease_refused", Exit.GATEWAY_UNREACHABLE),
+        ("failed_to_start", Exit.GATEWAY_UNREACHABLE),
+    ],
+)
+async def test_a_refusal_before_ready_is_the_commands_error(code: str, exit_code: Exit) -> None:
+    async with scene() as s:
+        control = await s.control()
+        await control.send(frames.Refused(code=code, message="Why, in one sentence."))
+        with pytest.raises(ExitError, match="Why, in one sentence") as refused:
+            await s.result()
+        assert refused.value.exit_code is exit_code
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"), [("expired", 7), ("terminated", 7), ("audit_failed", 7), ("gateway_lost", 5)]
+)
+async def test_the_gateway_ends_the_session_and_its_connections(reason: str, code: int) -> None:
+    async with scene() as s:
+        control, listeners, _ = await s.begin(STANDALONE)
+        reader, writer = await _connect(listeners.main)
+        await (await s.gateway.data.get()).receive()
+        await control.send(frames.Ended(reason=reason, message="Said by the gateway."))
+        assert await s.result() == End(reason, "Said by the gateway.")
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+        assert exit_code_of_end(reason) == code
+
+
+async def test_a_lost_control_stream_is_dialled_again_and_ports_stay() -> None:
+    async with scene() as s:
+        control, listeners, _ = await s.begin(SET)
+        control.sock.close()
+        again = await s.control()
+        await again.send(SET)
+        assert await again.receive() == listeners
+        await again.send(frames.Ready())
+        while not s.view.reconnections:
+            await asyncio.sleep(0.001)
+        assert not s.running.done()
+
+
+async def test_a_gateway_that_does_not_come_back_ends_the_session() -> None:
+    async with scene(client_lost=0.1) as s:
+        control, _, _ = await s.begin(STANDALONE)
+        s.gateway.refuse_control = WardgateError("gateway_unreachable", "No way there.")
+        control.sock.close()
+        assert (await s.result()).reason == "gateway_lost"
+
+
+async def test_a_member_that_appears_gets_a_listener_and_the_others_keep_theirs() -> None:
+    async with scene() as s:
+        control, before, _ = await s.begin(SET)
+        more = SET.model_copy(
+            update={"members": [*SET.members, frames.Member(address="db3.internal:27017", role="secondary")]}
+        )
+        await control.send(more)
+        after = await control.receive()
+        assert isinstance(after, frames.Listeners)
+        assert after.members.items() > before.members.items()
+        _, writer = await _connect(after.members["db3.internal:27017"])
+        data = await s.gateway.data.get()
+        assert await data.receive() == frames.Open(
+            member="db3.internal:27017", local=after.members["db3.internal:27017"]
+        )
+        writer.close()
+
+
+async def test_one_connection_that_fails_ends_alone() -> None:
+    async with scene() as s:
+        _, listeners, _ = await s.begin(STANDALONE)
+        s.gateway.refuse_data = WardgateError("gateway_not_answering", "It did not answer.")
+        reader, writer = await _connect(listeners.main)
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+        s.gateway.refuse_data = None
+        _, writer = await _connect(listeners.main)
+        assert isinstance(await (await s.gateway.data.get()).receive(), frames.Open)
+        writer.close()
+        assert s.view.notices == ["It did not answer."]
+        assert not s.running.done()
+
+
+async def test_garbage_on_the_control_stream_is_a_loss_not_a_crash() -> None:
+    async with scene() as s:
+        control, _, _ = await s.begin(STANDALONE)
+        await asyncio.get_running_loop().sock_sendall(control.sock, b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await s.control()
+        assert not s.running.done()
+
+
+async def test_a_silent_gateway_does_not_outlive_the_expiry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wardgate.cli.access.proxy._EXPIRY_GRACE", 0.0)
+    async with scene(seconds=0.2) as s:
+        await s.begin(STANDALONE)
+        assert await s.result() == End("expired")
