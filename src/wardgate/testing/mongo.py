@@ -146,7 +146,7 @@ class MongoDeployment:
 
     @property
     def rw(self) -> Login:
-        """May read and write every database."""
+        """May read, write and drop every database."""
         return self.logins["rw"]
 
     @property
@@ -318,7 +318,7 @@ class MongoDeployment:
         root = self.root
         with self._bare_client(self.members[self.primary(START_S)]) as client:
             client.admin.command("createUser", root.username, pwd=root.password, roles=["root"])
-        self.create_login(self.rw, ["readWriteAnyDatabase", "clusterMonitor"])
+        self.create_login(self.rw, ["readWriteAnyDatabase", "dbAdminAnyDatabase", "clusterMonitor"])
         self.create_login(self.ro, ["readAnyDatabase"])
 
     def _is_writable(self, member: Member) -> bool:

@@ -71,6 +71,7 @@ class Wardgate:
         self.domain = domain
         self.config = folder / "me"
         self.executable = executable or find_executable()
+        self.answers: list[Answer] = []  # everything that was said: what a test for leaks reads
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
         """Ours without any WARDGATE_ variable, and those of this person."""
@@ -97,6 +98,7 @@ class Wardgate:
             check=False,
         )
         answer = Answer(("wardgate", *argv), done.returncode, done.stdout.decode(), done.stderr.decode())
+        self.answers.append(answer)
         if check and answer.status != 0:
             raise CommandFailedError(answer)
         return answer
