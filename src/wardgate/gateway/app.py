@@ -79,11 +79,11 @@ class Gateway:
         tasks = [
             asyncio.create_task(self._beat.run()),
             asyncio.create_task(link.follow(self._client, self._event, self._beat.soon)),
-            asyncio.create_task(self._shipper.run()),
             asyncio.create_task(keep_certificate(self._client, self._config.data_dir, self._renewed)),
         ]
         for task in tasks:
             task.add_done_callback(self._ended_unasked)
+        self._shipper.start()
         ready()
         await self._stop.wait()
         await self._shut(tasks)
@@ -111,7 +111,8 @@ class Gateway:
         await self._sessions.stop(revoked=self._revoked)
         await self._tunnel.close()
         await self._probes.stop()
-        await self._shipper.drain(_SHIP_SECONDS)
+        await self._shipper.flush(_SHIP_SECONDS)
+        await self._shipper.close()
         for task in tasks:
             task.remove_done_callback(self._ended_unasked)
             task.cancel()

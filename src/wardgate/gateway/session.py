@@ -346,8 +346,8 @@ class LiveSession:
         return await kill_session_work(
             self._target,
             self._login,
-            app_name_prefix=attribution(self._lease.user, self.id),
-            lsids=self._rules.work.logical_sessions,
+            attribution(self._lease.user, self.id),
+            logical_sessions=self._rules.work.logical_sessions,
             members=[member.address for member in self._monitor.topology.members],
             deadline=max(seconds, 0.5),
         )
@@ -356,8 +356,8 @@ class LiveSession:
         record = records.SessionClosed(
             reason=reason.value if reason is not None else "gateway_stopping",
             message=message or "",
-            killed=sum(member.operations_killed for member in report.members),
-            not_killed=tuple(report.as_details()["left"] + report.as_details()["problems"]),
+            killed=report.killed,
+            not_killed=report.not_killed,
         )
         try:
             self._recorder.append(record)
