@@ -120,7 +120,7 @@ class ReplyScanner:
         self._advance(piece, start, len(piece))
 
     def feed_range(self, data: bytes, start: int, end: int) -> None:
-        """`feed` of a whole document that stands in data[start:end], without copying it. Once, and instead of `feed`."""
+        """`feed` of a whole document that stands in data[start:end], uncopied. Once, and instead of `feed`."""
         self._advance(data, start, end)
 
     def finish(self) -> ReplyFacts:

@@ -51,7 +51,7 @@ class MongoCode(IntEnum):
     @property
     def code_name(self) -> str:
         """As MongoDB spells it in `codeName`; ``Location<code>`` for codes that have no name there."""
-        return code_name(self)
+        return name_of(self)
 
 
 _CODE_NAMES = {
@@ -81,7 +81,7 @@ _CODE_NAMES = {
 }
 
 
-def code_name(code: int) -> str:
+def name_of(code: int) -> str:
     """MongoDB's name for an error code."""
     return _CODE_NAMES.get(code, f"Location{int(code)}")
 
@@ -102,13 +102,13 @@ class LocalProtocolError(ProtocolError):
     """Our own caller asked for something that would break the protocol: a bug of ours, never a peer's doing."""
 
 
-def error_document(code: int, message: str, name: str | None = None, labels: Sequence[str] = ()) -> bytes:
+def error_document(code: int, code_name: str | None, message: str, labels: Sequence[str] = ()) -> bytes:
     """``{ok: 0.0, errmsg, code, codeName[, errorLabels]}`` as raw BSON, in mongod's order of fields."""
     parts = [
         build.double(b"ok", 0.0),
         build.string(b"errmsg", message[:MESSAGE_CHARACTERS]),
         build.int32(b"code", code),
-        build.string(b"codeName", name or code_name(code)),
+        build.string(b"codeName", code_name or name_of(code)),
     ]
     if labels:
         parts.append(build.strings(b"errorLabels", labels))
@@ -116,14 +116,14 @@ def error_document(code: int, message: str, name: str | None = None, labels: Seq
 
 
 def error_reply(
-    request: Request, request_id: int, code: int, message: str, name: str | None = None, labels: Sequence[str] = ()
+    request: Request, request_id: int, code: int, message: str, code_name: str | None = None, labels: Sequence[str] = ()
 ) -> bytes:
     """A whole error message in the request's own dialect: OP_MSG for OP_MSG, OP_REPLY for OP_QUERY.
 
-    `request_id` is the id of this new message; `name` defaults to MongoDB's name for `code`. Raises LocalProtocolError
+    `request_id` is the id of this new message; `code_name` defaults to MongoDB's name for `code`. Raises LocalProtocolError
     for a request that has no reply (moreToCome).
     """
-    return ok_reply(request, request_id, error_document(code, message, name, labels))
+    return ok_reply(request, request_id, error_document(code, code_name, message, labels))
 
 
 def ok_reply(request: Request, request_id: int, document: bytes) -> bytes:

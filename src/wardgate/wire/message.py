@@ -191,7 +191,7 @@ def parse_reply(raw: bytes) -> Reply:
 def refusal(raw: bytes, code: int, message: str, request_id: int) -> bytes | None:
     """The error reply to a message that `parse_request` refused, in its dialect; None if it has no reply slot."""
     header = _header(raw)
-    document = error_document(code, message)
+    document = error_document(code, None, message)
     if header.opcode == Opcode.QUERY:
         return build_reply(document, request_id, header.request_id)
     if header.opcode != Opcode.MSG or len(raw) < 20 or _UINT32(raw, HEADER_BYTES)[0] & MORE_TO_COME:
