@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 Found = TypeVar("Found")
-Judge = Callable[[bytes], Found | int]
 _RETRY = 0.02  # where the kernel wakes us without new bytes (no SO_RCVLOWAT there), look again this much later
 
 
@@ -37,13 +36,13 @@ def peek(sock: socket.socket, limit: int) -> bytes | None:
     return data
 
 
-def look(sock: socket.socket, limit: int, judge: Judge[Found]) -> Found | int:
+def look(sock: socket.socket, limit: int, judge: Callable[[bytes], Found | int]) -> Found | int:
     """One look, now: what `judge` found in the bytes that are there, or how many bytes it takes at least."""
     data = peek(sock, limit)
     return 1 if data is None else judge(data)
 
 
-async def wait(sock: socket.socket, limit: int, judge: Judge[Found], need: int = 1) -> Found:
+async def wait(sock: socket.socket, limit: int, judge: Callable[[bytes], Found | int], need: int = 1) -> Found:
     """What `judge` finds once enough bytes are there. The caller sets the deadline; PeerGoneError if they never come.
 
     `judge` answers with an int as long as it lacks bytes: how many it takes at least, counted from the first.
@@ -51,7 +50,7 @@ async def wait(sock: socket.socket, limit: int, judge: Judge[Found], need: int =
     try:
         while True:
             _set_low_water(sock, need)
-            await _readable(sock)
+            await readable(sock)
             data = peek(sock, limit)
             if data is None:
                 continue
@@ -80,7 +79,8 @@ def _set_low_water(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, size)
 
 
-async def _readable(sock: socket.socket) -> None:
+async def readable(sock: socket.socket) -> None:
+    """Wait until `sock` has bytes, or an end. Nothing else may watch it meanwhile."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     descriptor = sock.fileno()

@@ -214,13 +214,11 @@ class Splice:
     `done` is called once, when both are closed.
     """
 
-    def __init__(
-        self, left: socket.socket, right: socket.socket, holds: Holds, done: Callable[[], None] | None = None
-    ) -> None:
+    def __init__(self, left: socket.socket, right: socket.socket, holds: Holds) -> None:
         self.loop = asyncio.get_running_loop()
         self.holds = holds
         self._sockets = (left, right)
-        self._done = done
+        self.done: Callable[[], None] | None = None
         self._flows = (_Flow(self, left, right), _Flow(self, right, left))
         for flow in self._flows:
             flow.start()
@@ -248,6 +246,6 @@ class Splice:
             flow.stop()
         for sock in self._sockets:
             sock.close()
-        done, self._done = self._done, None
+        done, self.done = self.done, None
         if done is not None:
             done()

@@ -1,1 +1,1 @@
-"""The relay: joins local proxies and gateways and cannot read what it carries."""
+"""The relay: joins local proxies and gateways that can't reach each other, and can't read what it carries."""

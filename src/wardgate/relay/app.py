@@ -1,0 +1,219 @@
+"""The relay program: joins the control plane, gets its route key, serves, and keeps its certificate fresh.
+
+Once it serves it needs the control plane only to learn of revoked gateways: routes are judged offline. Embedded in
+`server run` it is a child process with a folder of its own that is gone with it, and it ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .. import __version__, sealing
+from ..api.client import UnreachableError
+from ..api.machine import RelayConfig, RelayConfigRequest, RelayHeartbeatAnswer, RelayHeartbeatRequest
+from ..api.problems import ProblemCode, ProblemError
+from ..errors import WardgateError
+from ..net import dial, folder, logs
+from ..net.beat import Heartbeat, keep_certificate
+from ..net.machine import Joined, MachineIdentity, SignedClient, load_or_enrol
+from ..numbers import DEFAULT, Numbers
+from .server import RelayServer
+
+_log = logs.get("relay")
+_PATIENCE = 30.0  # for the first word from a control plane that may be starting, too
+_RETRY = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class RelaySettings:
+    """What the command line says. Without `data_dir` the identity lasts as long as the process."""
+
+    listen: tuple[str, int]
+    advertise: str | None = None
+    name: str | None = None
+    token: str | None = field(default=None, repr=False)
+    data_dir: Path | None = None
+    domain: str | None = None
+    ca_file: Path | None = None
+    embedded: bool = False
+    numbers: Numbers = DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What the operator is told once streams can come."""
+
+    name: str
+    address: str
+    advertised: str
+    notice: str | None
+
+
+async def run_relay(settings: RelaySettings, ready: Callable[[Ready], None]) -> None:
+    """Serve until SIGTERM, SIGINT, revocation or, embedded, the parent's end. WardgateError if it can't start."""
+    check_advertised(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if settings.embedded:
+        _follow_parent(stop)
+    async with _data_dir(settings) as data_dir:
+        starting = asyncio.create_task(_start(settings, data_dir, stop, ready))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+        stopping.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
+        if not starting.cancelled():
+            starting.result()
+
+
+def check_advertised(settings: RelaySettings) -> None:
+    """Refuse an address that nobody could dial; WardgateError `invalid_address`."""
+    if settings.advertise is not None:
+        dial.split_address(settings.advertise)
+    elif settings.listen[0] in ("", "0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        raise WardgateError(
+            "invalid_address", "Listening on every address needs --advertise: the address that others are to dial."
+        )
+
+
+async def _start(settings: RelaySettings, data_dir: Path, stop: asyncio.Event, ready: Callable[[Ready], None]) -> None:
+    """Join and serve until cancelled, or until the control plane refuses us."""
+    joined = await _join(settings, data_dir)
+    client = SignedClient(joined.identity, ca_file=settings.ca_file)
+    try:
+        server = await _server(client, settings)
+        try:
+            await _serve(settings, data_dir, joined, client, server, stop, ready)
+        finally:
+            await server.close()
+    finally:
+        await client.close()
+
+
+async def _serve(
+    settings: RelaySettings,
+    data_dir: Path,
+    joined: Joined,
+    client: SignedClient,
+    server: RelayServer,
+    stop: asyncio.Event,
+    ready: Callable[[Ready], None],
+) -> None:
+    address = server.listen(*settings.listen)
+    advertised = settings.advertise or address
+
+    async def refused(error: WardgateError) -> None:
+        if isinstance(error, ProblemError) and error.problem.code is ProblemCode.FORBIDDEN:
+            _log.error("the control plane has revoked this relay", message=error.message)
+            stop.set()
+
+    async def answered(answer: RelayHeartbeatAnswer) -> None:
+        server.set_revoked(answer.revoked)
+
+    def renewed(identity: MachineIdentity) -> None:
+        server.set_credentials(identity.credentials)
+
+    beat = Heartbeat(
+        client,
+        "/relay/heartbeat",
+        RelayHeartbeatAnswer,
+        interval=settings.numbers.heartbeat,
+        compose=lambda: RelayHeartbeatRequest(
+            version=__version__, address=advertised, gateways=server.gateways, streams=server.streams
+        ),
+        apply=answered,
+        failed=refused,
+    )
+    await _first(beat.beat)
+    ready(Ready(joined.identity.name, address, advertised, joined.notice))
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(beat.run())
+        tasks.create_task(keep_certificate(client, data_dir, renewed))
+
+
+async def _join(settings: RelaySettings, data_dir: Path) -> Joined:
+    found: list[Joined] = []
+
+    async def attempt() -> None:
+        found.append(
+            await load_or_enrol(
+                data_dir,
+                "relay",
+                name=settings.name,
+                token=settings.token,
+                domain=settings.domain,
+                ca_file=settings.ca_file,
+            )
+        )
+
+    await _first(attempt)
+    return found[0]
+
+
+async def _server(client: SignedClient, settings: RelaySettings) -> RelayServer:
+    """A server with the route key, which is sealed to a key made for this one request."""
+    private, public = sealing.generate()
+    answers: list[RelayConfig] = []
+
+    async def attempt() -> None:
+        request = RelayConfigRequest(public_key=public)
+        answers.append(await client.request("POST", "/relay/config", RelayConfig, request))
+
+    await _first(attempt)
+    identity = client.identity
+    key = sealing.open_(private, sealing.relay_key_info(identity.id), answers[0].sealed_key)
+    return RelayServer(identity.credentials, answers[0].gateway_ca, key, settings.numbers)
+
+
+async def _first(attempt: Callable[[], Awaitable[None]]) -> None:
+    """Try until the control plane is reached; give up after `_PATIENCE`. A refusal is final at once."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + _PATIENCE
+    while True:
+        try:
+            await attempt()
+        except UnreachableError as error:
+            if loop.time() >= until:
+                raise
+            _log.info("waiting for the control plane", reason=error.message)
+            await asyncio.sleep(_RETRY)
+        else:
+            return
+
+
+@contextlib.asynccontextmanager
+async def _data_dir(settings: RelaySettings) -> AsyncIterator[Path]:
+    """The folder of the identity, claimed; a temporary one (0700) where none is named."""
+    if settings.data_dir is not None:
+        with folder.claim(settings.data_dir):
+            yield settings.data_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="wardgate-relay-") as made, folder.claim(Path(made)):
+        yield Path(made)
+
+
+def _follow_parent(stop: asyncio.Event) -> None:
+    """Stop when standard input ends: our parent holds its other end and nothing is ever written to it."""
+    descriptor = sys.stdin.fileno()
+    os.set_blocking(descriptor, False)
+    loop = asyncio.get_running_loop()
+
+    def readable() -> None:
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(descriptor, 64):
+                loop.remove_reader(descriptor)
+                stop.set()
+
+    loop.add_reader(descriptor, readable)
