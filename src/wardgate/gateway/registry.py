@@ -146,7 +146,10 @@ class Sessions:
             self._opening[session_id] = opening
             opening.add_done_callback(lambda _: self._opening.pop(session_id, None))
         await asyncio.shield(opening)
-        return self._live[session_id]
+        session = self._live.get(session_id)
+        if session is None:
+            raise WardgateError("session_refused", "The session ended while it was being opened.")
+        return session
 
     async def _open(self, session_id: str) -> None:
         leased = await fetch_lease(self._client, session_id)
@@ -155,7 +158,7 @@ class Sessions:
         try:
             await session.start()
         except WardgateError as error:
-            await session.end(EndReason.FAILED_TO_START, error.message)
+            session.end_soon(EndReason.FAILED_TO_START, error.message)
             raise
 
     async def _make(self, leased: LeasedSession) -> LiveSession:

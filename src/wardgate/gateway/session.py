@@ -304,31 +304,41 @@ class LiveSession:
 
     async def _end(self, reason: EndReason | None, message: str | None) -> None:
         """The one end of a session (law 1). `reason` None: only this epoch ends, on a gateway that stops."""
-        started = monotonic()
+        until = monotonic() + self._numbers.session_end
+        worked = self.phase is Phase.ACTIVE
         self.phase = Phase.ENDING
-        self._expiry.cancel()
-        self._renewal.cancel()
-        if self._lost_timer is not None:
-            self._lost_timer.cancel()
-        if reason is not None:
-            self._hooks.withdraw(self.id, int(time() + self._numbers.starting_timeout + self._lease.expires_in_s))
-            if self._control is not None:
-                self._control.send(frames.Ended(reason=reason.value, message=message))
-        await self._cut(reason)
-        report = await self._kill(self._numbers.session_end - (monotonic() - started))
-        await self._close_chain(reason, message, report)
-        await self._monitor.close()
+        for timer in (self._expiry, self._renewal, self._lost_timer):
+            if timer is not None:
+                timer.cancel()
+        try:
+            if reason is not None:
+                self._announce(reason, message)
+            await self._cut(reason)
+            report = await self._kill(until - monotonic()) if worked else KillReport(())
+            await self._close_chain(reason, message, report)
+        finally:
+            await self._release()
+            _log.info("session ended", session=self.id, reason=reason.value if reason else "gateway_stopping")
+            if reason is not None:
+                self._hooks.ended(self, reason, message)
+
+    def _announce(self, reason: EndReason, message: str | None) -> None:
+        """To the relays, that no stream is wanted any more, and to the local proxy, why."""
+        self._hooks.withdraw(self.id, int(time() + self._lease.expires_in_s + self._numbers.certificate_grace))
+        if self._control is not None:
+            self._control.send(frames.Ended(reason=reason.value, message=message))
+
+    async def _release(self) -> None:
+        """Credentials, tasks and the control stream; nothing of the session is left here."""
         self._login.wipe()
         self._rules.login_keys.wipe()
+        await self._monitor.close()
         for task in self._tasks:
             task.cancel()
         if self._control is not None:
             self._control.close()
             self._control = None
         self.phase = Phase.ENDED
-        _log.info("session ended", session=self.id, reason=reason.value if reason else "gateway_stopping")
-        if reason is not None:
-            self._hooks.ended(self, reason, message)
 
     async def _cut(self, reason: EndReason | None) -> None:
         """Tell the commands that wait, then abort every socket."""
