@@ -1,18 +1,14 @@
 """The relay program: joins the control plane, gets its route key, serves, and keeps its certificate fresh.
 
-Once it serves it needs the control plane only to learn of revoked gateways: routes are judged offline. Embedded in
-`server run` it is a child process with a folder of its own that is gone with it, and it ends when its parent does.
+Once it serves it needs the control plane only to learn of revoked gateways: routes are judged offline. The relay of
+`server run --relay-listen` is this same program, as a child process.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import signal
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,16 +30,15 @@ _RETRY = 0.5
 
 @dataclass(frozen=True, slots=True)
 class RelaySettings:
-    """What the command line says. Without `data_dir` the identity lasts as long as the process."""
+    """What the command line says."""
 
     listen: tuple[str, int]
+    data_dir: Path
     advertise: str | None = None
     name: str | None = None
     token: str | None = field(default=None, repr=False)
-    data_dir: Path | None = None
     domain: str | None = None
     ca_file: Path | None = None
-    embedded: bool = False
     numbers: Numbers = DEFAULT
 
 
@@ -58,16 +53,14 @@ class Ready:
 
 
 async def run_relay(settings: RelaySettings, ready: Callable[[Ready], None]) -> None:
-    """Serve until SIGTERM, SIGINT, revocation or, embedded, the parent's end. WardgateError if it can't start."""
+    """Serve until SIGTERM, SIGINT or revocation. WardgateError if it can't start."""
     check_advertised(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    if settings.embedded:
-        _follow_parent(stop)
-    async with _data_dir(settings) as data_dir:
-        starting = asyncio.create_task(_start(settings, data_dir, stop, ready))
+    with folder.claim(settings.data_dir):
+        starting = asyncio.create_task(_start(settings, stop, ready))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -88,14 +81,14 @@ def check_advertised(settings: RelaySettings) -> None:
         )
 
 
-async def _start(settings: RelaySettings, data_dir: Path, stop: asyncio.Event, ready: Callable[[Ready], None]) -> None:
+async def _start(settings: RelaySettings, stop: asyncio.Event, ready: Callable[[Ready], None]) -> None:
     """Join and serve until cancelled, or until the control plane refuses us."""
-    joined = await _join(settings, data_dir)
+    joined = await _join(settings)
     client = SignedClient(joined.identity, ca_file=settings.ca_file)
     try:
         server = await _server(client, settings)
         try:
-            await _serve(settings, data_dir, joined, client, server, stop, ready)
+            await _serve(settings, joined, client, server, stop, ready)
         finally:
             await server.close()
     finally:
@@ -104,7 +97,6 @@ async def _start(settings: RelaySettings, data_dir: Path, stop: asyncio.Event, r
 
 async def _serve(
     settings: RelaySettings,
-    data_dir: Path,
     joined: Joined,
     client: SignedClient,
     server: RelayServer,
@@ -140,16 +132,16 @@ async def _serve(
     ready(Ready(joined.identity.name, address, advertised, joined.notice))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(beat.run())
-        tasks.create_task(keep_certificate(client, data_dir, renewed))
+        tasks.create_task(keep_certificate(client, settings.data_dir, renewed))
 
 
-async def _join(settings: RelaySettings, data_dir: Path) -> Joined:
+async def _join(settings: RelaySettings) -> Joined:
     found: list[Joined] = []
 
     async def attempt() -> None:
         found.append(
             await load_or_enrol(
-                data_dir,
+                settings.data_dir,
                 "relay",
                 name=settings.name,
                 token=settings.token,
@@ -191,29 +183,3 @@ async def _first(attempt: Callable[[], Awaitable[None]]) -> None:
             await asyncio.sleep(_RETRY)
         else:
             return
-
-
-@contextlib.asynccontextmanager
-async def _data_dir(settings: RelaySettings) -> AsyncIterator[Path]:
-    """The folder of the identity, claimed; a temporary one (0700) where none is named."""
-    if settings.data_dir is not None:
-        with folder.claim(settings.data_dir):
-            yield settings.data_dir
-        return
-    with tempfile.TemporaryDirectory(prefix="wardgate-relay-") as made, folder.claim(Path(made)):
-        yield Path(made)
-
-
-def _follow_parent(stop: asyncio.Event) -> None:
-    """Stop when standard input ends: our parent holds its other end and nothing is ever written to it."""
-    descriptor = sys.stdin.fileno()
-    os.set_blocking(descriptor, False)
-    loop = asyncio.get_running_loop()
-
-    def readable() -> None:
-        with contextlib.suppress(BlockingIOError):
-            if not os.read(descriptor, 64):
-                loop.remove_reader(descriptor)
-                stop.set()
-
-    loop.add_reader(descriptor, readable)

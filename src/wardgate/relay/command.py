@@ -29,10 +29,14 @@ def cli() -> None:
 @click.option("--name", help="The relay's name, as it was created.")
 @click.option("--token", help="Enrolment token; better given by file or environment.")
 @click.option("--token-file", type=click.Path(path_type=Path), help="File with the enrolment token.")
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Folder of the relay's identity.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    help="Folder of the relay's identity.",
+)
 @click.option("--domain", help="Address of the control plane, if not the one in the token.")
 @click.option("--ca-file", type=click.Path(path_type=Path), help="CA of the control plane's HTTPS certificate (PEM).")
-@click.option("--embedded", is_flag=True, hidden=True, help="End when standard input ends; keep nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON.")
 def run(
     listen: str,
@@ -40,10 +44,9 @@ def run(
     name: str | None,
     token: str | None,
     token_file: Path | None,
-    data_dir: Path | None,
+    data_dir: Path,
     domain: str | None,
     ca_file: Path | None,
-    embedded: bool,
     as_json: bool,
 ) -> None:
     """Join local proxies and gateways until SIGTERM.
@@ -54,8 +57,6 @@ def run(
     logs.configure("relay", json=as_json)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the route key is in memory
     try:
-        if data_dir is None and not embedded:
-            raise WardgateError("invalid_request", "Name the folder of the relay's identity with --data-dir.")
         settings = RelaySettings(
             listen=split_address(listen),
             advertise=advertise,
@@ -64,7 +65,6 @@ def run(
             data_dir=data_dir,
             domain=domain,
             ca_file=ca_file,
-            embedded=embedded,
         )
         loop.run(run_relay(settings, lambda ready: _announce(ready, as_json)))
     except WardgateError as error:
@@ -88,4 +88,4 @@ def _fail(error: WardgateError, as_json: bool) -> None:
     click.echo(shown, err=True)
     if error.code == "unreachable":
         sys.exit(6)
-    sys.exit(2 if error.code in _USAGE or error.code == "invalid_request" else 1)
+    sys.exit(2 if error.code in _USAGE else 1)
