@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ..numbers import DEFAULT, Numbers
 from ..secret import Secret
@@ -18,12 +19,23 @@ from .identity.actor import ORGANISATION
 from .identity.passwords import PasswordHasher
 from .identity.permissions import Role
 from .identity.service import IdentityService
+from .jobs import Background
 from .projects import ProjectService
 from .settings import Settings
 from .sources import Sources
 from .vault import AuditKeys, CertificateAuthority, MasterKey, Vault
 from .vault.authority import create_authorities, load_authorities
 from .vault.keys import create_keys, load_keys
+
+
+class RelayTokens(Protocol):
+    """Who issues the embedded relay's enrolment token: the fleet."""
+
+    async def embedded_relay_token(self, address: str) -> str:
+        """A fresh one, for the relay that is dialled at `address` (`host:port`)."""
+
+
+_TOKEN_SWEEP = 3_600.0
 
 
 @dataclass(slots=True)
@@ -40,6 +52,8 @@ class Services:
     audit_log: AuditLog
     identity: IdentityService
     projects: ProjectService
+    background: tuple[Background, ...]
+    relay_tokens: RelayTokens | None = None
     # Set when the program stops: endless answers (the control link) watch it and end themselves.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -68,7 +82,8 @@ async def open_services(
     audit_log = AuditLog(sources)
     identity = IdentityService(database, audit_log, sources, numbers, hasher or PasswordHasher())
     projects = ProjectService(database, audit_log, sources)
-    return Services(settings, numbers, sources, database, vault, ca, keys, audit_log, identity, projects)
+    background = (Background("identity", identity.sweep, _TOKEN_SWEEP),)
+    return Services(settings, numbers, sources, database, vault, ca, keys, audit_log, identity, projects, background)
 
 
 async def install(

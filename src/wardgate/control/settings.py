@@ -12,11 +12,13 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 @dataclass(frozen=True, slots=True)
 class DoorSettings:
     """`hosts` are the acceptable Host headers (lower-case, with the port where it is not the scheme's own); `proxies`
-    the networks whose forwarded headers count; `https` says whether people reach us by it."""
+    the networks whose forwarded headers count; `https` says whether people reach us by it; with `proxied_only` nobody
+    but a proxy and this machine is served, because TLS ends at the proxy."""
 
     hosts: frozenset[str]
     proxies: tuple[Network, ...] = ()
     https: bool = False
+    proxied_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

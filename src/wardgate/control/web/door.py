@@ -21,6 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ...api.domain import is_loopback
 from ...api.problems import ProblemCode, ProblemError
 from ...net import logs
 from ...numbers import Numbers
@@ -59,6 +60,8 @@ class Door:
         scope["wardgate.address"] = self._address(scope, headers)
         watched = _Watched(scope, send, self._settings.https)
         try:
+            if self._settings.proxied_only and not self._may_talk_plainly(scope):
+                raise ProblemError(ProblemCode.FORBIDDEN, "This control plane is reached through its proxy, by https.")
             if not self._is_our_name(headers.getlist("host")):
                 raise ProblemError(ProblemCode.UNKNOWN_HOST, "This control plane has no such name: check the domain.")
             await self._app(scope, self._limited(scope, headers, receive), watched.send)
@@ -69,6 +72,10 @@ class Door:
 
     def _is_our_name(self, hosts: list[str]) -> bool:
         return len(hosts) == 1 and hosts[0].lower() in self._settings.hosts
+
+    def _may_talk_plainly(self, scope: Scope) -> bool:
+        peer = str(scope["client"][0]) if scope.get("client") else ""
+        return is_loopback(peer) or self._is_proxy(peer)
 
     def _address(self, scope: Scope, headers: Headers) -> str:
         """The client's address: the last one in X-Forwarded-For that is no proxy of ours, else the peer's."""

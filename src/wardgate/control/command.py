@@ -1,0 +1,114 @@
+"""`wardgate server init` and `wardgate server run`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from ..net import logs, loop
+from .options import RunOptions, password_from
+
+_DATA_DIR = click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), required=True, help="The control plane's folder."
+)
+_MASTER_KEY = click.option(
+    "--master-key-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The master key, kept outside the data folder; WARDGATE_MASTER_KEY works too. Default: <data-dir>/master.key.",
+)
+
+
+@click.group()
+def cli() -> None:
+    """The control plane: who may use which account, the credentials, the CA and the records."""
+
+
+@cli.command()
+@_DATA_DIR
+@click.option("--admin-email", required=True, metavar="EMAIL", help="The first administrator.")
+@click.option("--admin-password-stdin", is_flag=True, required=True, help="Read their password from standard input.")
+@click.option("--organisation", default="wardgate", show_default=True, help="What this installation is called.")
+@_MASTER_KEY
+def init(
+    data_dir: Path, admin_email: str, admin_password_stdin: bool, organisation: str, master_key_file: Path | None
+) -> None:
+    """Make a new control plane: its folder, master key, database, CA and first administrator.
+
+    A folder that has a database is refused.
+    """
+    from .installing import InitOptions, initialise
+
+    assert admin_password_stdin
+    logs.configure("server")
+    password = password_from(sys.stdin.buffer)
+    options = InitOptions(data_dir, admin_email, password, organisation, master_key_file)
+    key_path = loop.run(initialise(options))
+    click.echo(f"The control plane in {data_dir} is made; {admin_email} is its administrator.")
+    if key_path is not None:
+        click.echo(f"Its master key is {key_path}: keep a copy elsewhere, without it the database opens nothing.")
+    click.echo(f"Start it with: wardgate server run --data-dir {data_dir}")
+
+
+@cli.command()
+@_DATA_DIR
+@click.option("--listen", default="127.0.0.1:8400", show_default=True, metavar="HOST:PORT", help="Where the API is.")
+@click.option("--relay-listen", metavar="HOST:PORT", help="Run a relay too, as a process of its own.")
+@click.option("--relay-advertise", metavar="HOST:PORT", help="How people and gateways reach --relay-listen.")
+@click.option("--public-url", metavar="URL", help="How people and gateways reach the API, where it is not --listen.")
+@click.option("--tls-cert", type=click.Path(path_type=Path, dir_okay=False), help="Certificate chain, PEM.")
+@click.option("--tls-key", type=click.Path(path_type=Path, dir_okay=False), help="Its private key, PEM.")
+@click.option(
+    "--behind-proxy",
+    multiple=True,
+    metavar="CIDR",
+    help="TLS ends before this program, at these peers; their forwarded headers count. May be repeated.",
+)
+@_MASTER_KEY
+@click.option("--json", "as_json", is_flag=True, help="Print the ready line, and log, as JSON.")
+def run(
+    data_dir: Path,
+    listen: str,
+    relay_listen: str | None,
+    relay_advertise: str | None,
+    public_url: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    behind_proxy: tuple[str, ...],
+    master_key_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Run the control plane until SIGTERM or Ctrl+C.
+
+    It listens on loopback; anything else needs --tls-cert and --tls-key, or --behind-proxy.
+    """
+    from .program import serve
+
+    logs.configure("server", json=as_json)
+    options = RunOptions.check(
+        data_dir=data_dir,
+        listen=listen,
+        relay_listen=relay_listen,
+        relay_advertise=relay_advertise,
+        public_url=public_url,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+        behind_proxy=behind_proxy,
+        master_key_file=master_key_file,
+        as_json=as_json,
+        database_url=os.environ.get("WARDGATE_DATABASE_URL"),
+    )
+    loop.run(serve(options, _json_ready if as_json else _text_ready))
+
+
+def _text_ready(facts: dict[str, str | None]) -> None:
+    relay = f", with a relay at {facts['relay']}" if facts["relay"] else ""
+    click.echo(f"The control plane is ready at {facts['url']}{relay}.")
+
+
+def _json_ready(facts: dict[str, str | None]) -> None:
+    import json
+
+    click.echo(json.dumps({"event": "ready", **facts}))
