@@ -45,13 +45,13 @@ def warm() -> Playbook:
     return play
 
 
-# --- opening --------------------------------------------------------------------------------------------------------
+# --- opening ----------------------------------------------------------------------------------------------------------
 
 
 def test_the_clients_first_hello_is_the_servers_first_hello(play: Playbook) -> None:
     assert play.start() == ["record opened", "connect"]
     assert play.client(hello_request(1)) == ["record hello app"]
-    assert play.machine.state is State.SERVER
+    assert play.state() == "SERVER"
     assert play.event(play.machine.server_ready, MEMBER) == [">> hello #1"]
     sent = document_of(play.to_server)
     assert sent["client"]["application"]["name"].startswith("wardgate:ann@example.com:ses_")
@@ -61,7 +61,7 @@ def test_the_clients_first_hello_is_the_servers_first_hello(play: Playbook) -> N
     assert answer["me"] == LISTENER
     assert answer["hosts"] == [LISTENER]  # db2 has no listener yet
     assert answer["setName"] == "rs0"
-    assert play.machine.state is State.REQUEST
+    assert play.state() == "REQUEST"
 
 
 def test_an_op_query_hello_is_answered_in_its_own_dialect(play: Playbook) -> None:
@@ -110,7 +110,7 @@ def test_hello_waits_until_its_member_has_a_listener() -> None:
     play.start()
     play.event(play.machine.server_ready, MEMBER)
     assert play.client(hello_request(1)) == ["record hello app"]
-    assert play.machine.state is State.LISTENER
+    assert play.state() == "LISTENER"
     other = Topology("replica_set", {"db2:27017": "127.0.0.1:40002"})
     assert play.event(play.machine.topology_changed, other) == []
     mine = Topology("replica_set", {MEMBER: LISTENER})
@@ -128,7 +128,7 @@ def test_streamed_hellos_are_rewritten_by_the_newest_listeners(warm: Playbook) -
     warm.client(hello_request(5, flags=EXHAUST_ALLOWED, topologyVersion={"counter": 1}, maxAwaitTimeMS=10_000))
     first = op_msg(hello_document(), 810, 5, MORE_TO_COME)
     assert warm.server(first) == ["<< #5 ok=1"]
-    assert warm.machine.state is State.REPLY
+    assert warm.state() == "REPLY"
     assert not warm.machine.busy
     both = {MEMBER: LISTENER, "db2:27017": "127.0.0.1:40002"}
     warm.event(warm.machine.topology_changed, Topology("replica_set", both))
@@ -136,10 +136,10 @@ def test_streamed_hellos_are_rewritten_by_the_newest_listeners(warm: Playbook) -
     assert warm.server(op_msg(hello_document(), 811, 810, MORE_TO_COME)) == ["<< #810 ok=1"]
     assert document_of(warm.to_client)["hosts"] == [LISTENER, "127.0.0.1:40002"]
     assert warm.server(op_msg(hello_document(), 812, 811)) == ["<< #811 ok=1"]
-    assert warm.machine.state is State.REQUEST
+    assert warm.state() == "REQUEST"
 
 
-# --- commands -------------------------------------------------------------------------------------------------------
+# --- commands ---------------------------------------------------------------------------------------------------------
 
 
 def test_the_first_command_logs_in_and_ping_does_not(play: Playbook) -> None:
@@ -179,11 +179,11 @@ def test_intent_precedes_the_request_and_outcome_the_replys_end(warm: Playbook) 
     assert isinstance(outcome, audit.CommandOutcome)
     assert outcome.bytes_out == len(answer)
     assert outcome.duration_us == pytest.approx(2000, abs=1)
-    assert warm.work.cursors == (77,)
+    assert list(warm.work.cursors) == [77]
     assert warm.work.logical_sessions == (b"u" * 16,)
     warm.client(command({"getMore": bson.Int64(77), "collection": "orders"}, 8))
     warm.server(reply(8, cursor={"nextBatch": [], "id": bson.Int64(0), "ns": "shop.orders"}))
-    assert warm.work.cursors == ()
+    assert not warm.work.cursors
 
 
 def test_a_reply_in_pieces_is_passed_on_and_its_last_piece_held(warm: Playbook) -> None:
@@ -243,7 +243,7 @@ def test_a_command_before_any_hello_is_preceded_by_a_hello_of_ours(play: Playboo
     play.start()
     play.event(play.machine.server_ready, MEMBER)
     assert play.client(command({"find": "orders"}, 3)) == [">> hello #1"]
-    assert play.machine.state is State.GREETING
+    assert play.state() == "GREETING"
     name = document_of(play.to_server)["client"]["application"]["name"]
     assert name.startswith("wardgate:ann@example.com:ses_")
     assert play.server(op_msg(hello_document(), 800, 1)) == ["login"]
@@ -273,12 +273,12 @@ def test_moretocome_gets_no_reply_bytes_whatever_happens(warm: Playbook) -> None
     warm.client(command({"ping": 1}, 7, MORE_TO_COME))
     warm.event(warm.machine.durable)
     assert warm.client(command({"shutdown": 1}, 8, MORE_TO_COME, "admin")) == [
-        "record denied shutdown admin_command code=13"
+        "record denied shutdown server_command code=13"
     ]
     warm.client(op_msg({"logout": 1, "$db": "admin"}, 9, 0, MORE_TO_COME))
     warm.client(hello_request(10, flags=MORE_TO_COME))
     assert warm.to_client == b""
-    assert warm.machine.state is State.REQUEST
+    assert warm.state() == "REQUEST"
 
 
 def test_exhaust_replies_chain_and_each_has_its_outcome(warm: Playbook) -> None:
@@ -291,7 +291,7 @@ def test_exhaust_replies_chain_and_each_has_its_outcome(warm: Playbook) -> None:
     assert warm.server(reply(901, 902, MORE_TO_COME, cursor=batch))[0] == "record outcome ok=1 documents=1 more"
     last = {"nextBatch": [], "id": bson.Int64(0), "ns": "shop.orders"}
     assert warm.server(reply(902, 903, cursor=last))[0] == "record outcome ok=1 documents=0"
-    assert warm.machine.state is State.REQUEST
+    assert warm.state() == "REQUEST"
 
 
 def test_a_chain_that_was_not_allowed_is_a_broken_server(warm: Playbook) -> None:
@@ -341,7 +341,7 @@ def test_with_local_auth_nothing_runs_before_the_password() -> None:
 
 def test_a_denied_command_is_recorded_answered_and_not_forwarded(warm: Playbook) -> None:
     lines = warm.client(command({"createUser": "eve", "pwd": "s3cret", "roles": []}, 7, database="admin"))
-    assert lines == ["record denied createUser admin_command code=13", "<< #7 ok=0 code=13 held"]
+    assert lines == ["record denied createUser users_command code=13", "<< #7 ok=0 code=13 held"]
     assert warm.to_server == b""
     denied = warm.records[0]
     assert isinstance(denied, audit.Denied)
@@ -351,7 +351,7 @@ def test_a_denied_command_is_recorded_answered_and_not_forwarded(warm: Playbook)
 
 def test_an_old_op_query_command_is_refused_with_mongods_own_code(warm: Playbook) -> None:
     assert warm.client(op_query({"listDatabases": 1}, 7)) == [
-        "record denied listDatabases op_query code=352",
+        "record malformed",
         "<< #7 ok=0 code=352 held",
     ]
 
@@ -383,7 +383,7 @@ def test_what_mongod_hangs_up_on_is_recorded_and_hung_up_on(warm: Playbook, raw:
     assert warm.client(command({"find": "orders"}, 8)) == []
 
 
-# --- a server that fails or lies ----------------------------------------------------------------------------------------
+# --- a server that fails or lies --------------------------------------------------------------------------------------
 
 
 def test_an_unreachable_server_is_told_in_a_document(play: Playbook) -> None:
@@ -461,7 +461,7 @@ def test_a_broken_reply_document_never_has_its_tail_released(warm: Playbook) -> 
     assert warm.to_client == b""
 
 
-# --- a client that goes ---------------------------------------------------------------------------------------------------
+# --- a client that goes -----------------------------------------------------------------------------------------------
 
 
 def test_a_client_that_goes_in_mid_command_aborts_the_server(warm: Playbook) -> None:
@@ -494,7 +494,7 @@ def test_an_abort_waits_for_nothing(warm: Playbook) -> None:
     assert warm.machine.closed
 
 
-# --- the session ends -------------------------------------------------------------------------------------------------------
+# --- the session ends -------------------------------------------------------------------------------------------------
 
 
 def test_a_waiting_command_is_told_why_the_session_ended(warm: Playbook) -> None:
@@ -550,7 +550,7 @@ def test_a_new_primary_closes_pinned_sockets_without_a_word(warm: Playbook) -> N
     assert warm.to_client == b""
 
 
-# --- recording fails ----------------------------------------------------------------------------------------------------------
+# --- recording fails --------------------------------------------------------------------------------------------------
 
 
 def test_a_refused_record_refuses_the_command(warm: Playbook) -> None:
@@ -568,7 +568,7 @@ def test_a_refused_denial_is_answered_all_the_same(warm: Playbook) -> None:
     assert "<< #7 ok=0 code=13" in warm.event(warm.machine.recording_failed, "the spool is full")
 
 
-# --- the table ------------------------------------------------------------------------------------------------------------------
+# --- the table --------------------------------------------------------------------------------------------------------
 
 
 def test_every_state_is_in_the_table_and_the_diagram() -> None:

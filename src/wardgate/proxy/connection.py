@@ -28,7 +28,7 @@ from ..wire.hello import (
     rewrite_request,
 )
 from ..wire.login import LOGIN_COMMANDS, LoginEmulation
-from ..wire.message import OpQuery, Request, build_msg, parse_reply, parse_request, refusal
+from ..wire.message import Request, build_msg, parse_reply, parse_request, refusal
 from ..wire.reader import FramingError, MessageReader, Piece, PieceReader
 from ..wire.replies import scan_message
 from .actions import (
@@ -54,7 +54,6 @@ from .turn import Turn
 _AHEAD_BYTES: Final = 64 * 1024
 
 RULE_LOCAL_AUTH: Final = "local_auth"
-RULE_OP_QUERY: Final = "op_query"
 RULE_SERVER_LOGIN: Final = "server_login"
 RULE_SERVER_UNREACHABLE: Final = "server_unreachable"
 
@@ -324,10 +323,6 @@ class ProxyConnection:
     def _take_command(self, command: Command, now: float, out: list[Action]) -> None:
         self._ledger.commands += 1
         self.last_command_at = now
-        if type(command.request) is OpQuery:
-            message = f"Unsupported OP_QUERY command: {command.name}. The client driver may require an upgrade."
-            self._deny(command, RULE_OP_QUERY, MongoCode.UNSUPPORTED_OP_QUERY_COMMAND, message, out)
-            return
         if not self._emulation.allows(command.name):
             message = "this session needs its password: log in with it (SCRAM or PLAIN) before any other command"
             self._deny(command, RULE_LOCAL_AUTH, MongoCode.UNAUTHORIZED, message, out)
