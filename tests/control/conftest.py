@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 
 from wardgate.control.audit_log import Cause
 from wardgate.control.db import Base, Database
@@ -64,6 +65,16 @@ class Control:
         """A client that is logged in."""
         tokens = await self.services.identity.login(email, Secret(password), Cause("test", address="192.0.2.1"))
         return self.client(tokens.access_token)
+
+    async def execute(self, statement: str) -> None:
+        """Change the database behind the services' back."""
+        async with self.services.database.write() as session:
+            await session.execute(text(statement))
+
+    async def count(self, table: str) -> int:
+        """How many rows `table` has."""
+        async with self.services.database.read() as session:
+            return int(await session.scalar(text(f"SELECT count(*) FROM {table}")) or 0)
 
     async def user(self, email: str, *roles: tuple[Role, Scope]) -> httpx2.AsyncClient:
         """A new user with `roles`, logged in."""

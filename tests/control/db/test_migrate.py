@@ -24,7 +24,7 @@ async def test_the_migrations_lead_to_the_models(tmp_path: Path) -> None:
     database = Database(sqlite_url(tmp_path / "wardgate.db"))
     await database.run(work)
     await database.close()
-    assert found == [], 'run tools/write_migration.py with the next number, as 0002, and a message'
+    assert found == [], "run tools/write_migration.py with the next number, as 0002, and a message"
 
 
 async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from ...api.problems import ProblemCode, ProblemError
 from ...net import logs
 from ...numbers import Numbers
 from ..settings import DoorSettings
-from .failures import problem_response
+from .failures import bug_response, problem_response
 
 _SHIPPING_PATH = "/api/v1/gateway/records"
 _HEADERS = {
@@ -38,6 +38,10 @@ _HEADERS = {
 }
 
 _log = logs.get("control.http")
+
+
+class AnswerCutOffError(Exception):
+    """A bug after the answer had begun: the server has to break the connection. What it was is in the log."""
 
 
 class Door:
@@ -67,6 +71,13 @@ class Door:
             await self._app(scope, self._limited(scope, headers, receive), watched.send)
         except ProblemError as error:
             await problem_response(error.problem)(scope, receive, watched.send)
+        except Exception as error:
+            # Here and not at the framework's outermost handler, which would pass it on to the server's log, text and
+            # all, and send an answer that lacks our headers.
+            answer = bug_response(scope["wardgate.request_id"], error)
+            if watched.status:
+                raise AnswerCutOffError from None
+            await answer(scope, receive, watched.send)
         finally:
             watched.log()
 
@@ -125,13 +136,13 @@ class _Watched:
         self._scope = scope
         self._send = send
         self._https = https
-        self._status = 0
+        self.status = 0
         self._started = time.monotonic()
 
     async def send(self, message: Message) -> None:
         """Pass one ASGI message on."""
         if message["type"] == "http.response.start":
-            self._status = message["status"]
+            self.status = message["status"]
             headers = MutableHeaders(scope=message)
             headers["x-request-id"] = self._scope["wardgate.request_id"]
             for name, value in self._fixed_headers():
@@ -150,7 +161,7 @@ class _Watched:
             "request",
             method=self._scope["method"],
             route=route.path if isinstance(route, APIRoute) else None,
-            status=self._status,
+            status=self.status,
             duration_ms=round((time.monotonic() - self._started) * 1000, 1),
             address=self._scope["wardgate.address"],
             actor=self._scope.get("wardgate.actor"),

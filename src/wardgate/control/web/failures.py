@@ -41,7 +41,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(WardgateError, _on_wardgate_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(Exception, _on_bug)
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -63,7 +62,7 @@ async def _on_wardgate_error(request: Request, error: Exception) -> JSONResponse
     if isinstance(error, WardgateError) and error.code in {code.value for code in ProblemCode}:
         # Floor-0 rooms raise plain WardgateErrors; where their code is one of the contract's, it is meant as such.
         return problem_response(ProblemError(ProblemCode(error.code), error.message).problem)
-    return await _on_bug(request, error)
+    return bug_response(request.scope.get("wardgate.request_id", ""), error)
 
 
 async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -96,10 +95,11 @@ async def _on_http(_request: Request, error: Exception) -> JSONResponse:
     return problem_response(ProblemError(code, detail).problem, error.headers)
 
 
-async def _on_bug(request: Request, error: Exception) -> JSONResponse:
-    request_id = request.scope.get("wardgate.request_id", "")
-    # The type and the place, not the text: an exception's text may quote a value.
-    _log.error("request failed", request_id=request_id, error=type(error).__name__, at=_place(error))
+def bug_response(request_id: str, error: BaseException) -> JSONResponse:
+    """The answer to an exception that nobody foresaw, which is logged."""
+    # The type and the place, not the text: an exception's text may quote a value. Ours never does.
+    why = error.message if isinstance(error, WardgateError) else None
+    _log.error("request failed", request_id=request_id, error=type(error).__name__, why=why, at=_place(error))
     detail = f"Something went wrong in the control plane; its log has the cause under request {request_id}."
     return problem_response(ProblemError(ProblemCode.INTERNAL, detail, context={"request_id": request_id}).problem)
 
