@@ -24,8 +24,8 @@ MASK: Final = "$wardgateMasked"
 
 # The specification's list; hello and its ancestors only with speculativeAuthenticate.
 SENSITIVE: Final = frozenset({
-    "authenticate", "copydb", "copydbgetnonce", "copydbsaslstart", "createUser", "getnonce", "saslContinue", "saslStart",
-    "updateUser",
+    "authenticate", "copydb", "copydbgetnonce", "copydbsaslstart", "createUser", "getnonce", "saslContinue",
+    "saslStart", "updateUser",
 })  # fmt: skip
 HELLO: Final = frozenset({"hello", "isMaster", "ismaster"})
 
@@ -46,7 +46,7 @@ _TYPE_NAMES: Final = {
 
 
 class Recorded(NamedTuple):
-    """What goes into a record: the kind-0 document, the kind-1 sections as they came, and the paths that were masked."""
+    """What goes into a record: the kind-0 document, the kind-1 sections as they came, and the masked paths."""
 
     body: bytes
     sequences: Sections

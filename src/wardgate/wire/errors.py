@@ -120,8 +120,8 @@ def error_reply(
 ) -> bytes:
     """A whole error message in the request's own dialect: OP_MSG for OP_MSG, OP_REPLY for OP_QUERY.
 
-    `request_id` is the id of this new message; `code_name` defaults to MongoDB's name for `code`. Raises LocalProtocolError
-    for a request that has no reply (moreToCome).
+    `request_id` is the id of this new message; `code_name` defaults to MongoDB's name for `code`. Raises
+    LocalProtocolError for a request that has no reply (moreToCome).
     """
     return ok_reply(request, request_id, error_document(code, code_name, message, labels))
 

@@ -1,21 +1,55 @@
 """hello and its ancestors, in both directions: the few fields that a gateway must change, edited in raw bytes.
 
 Towards the server: what would relay a login or offer a compression goes, and the application name says who it is.
-Towards the client: member addresses become loopback addresses. Everything else stays byte for byte.
+Towards the client: member addresses become loopback addresses. Everything else stays byte for byte, in its order.
 
-Law: a hello that needs no change is returned as the very same bytes object.
+What it is not: a judge of who may be told which address; the view comes from the caller.
+
+Law: a hello that needs no change is returned as the very same bytes object. Where bytes change, a checksum goes
+together with its flag, because it would be wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from .message import Reply, Request
+from ..rawbson import build, walk
+from ..rawbson.walk import BsonError
+from . import metadata
+from .errors import LocalProtocolError, MongoCode, RemoteProtocolError
+from .header import HEADER, HEADER_BYTES
+from .message import CHECKSUM_PRESENT, OpMsg, OpQuery, OpReply, Reply, Request, build_msg
+from .metadata import attribution
+
+__all__ = [
+    "HELLO_COMMANDS",
+    "ClientMetadata",
+    "HelloAddresses",
+    "HelloRequest",
+    "HelloView",
+    "attribution",
+    "build_request",
+    "is_hello",
+    "read_addresses",
+    "read_request",
+    "rewrite_reply",
+    "rewrite_request",
+]
 
 HELLO_COMMANDS: Final = frozenset({"hello", "isMaster", "ismaster"})
+
+# Never forwarded: the first two are a login, the third an offer that ends at the gateway, the last is for the gateway.
+_NOT_FOR_SERVERS: Final = frozenset(
+    {b"saslSupportedMechs", b"speculativeAuthenticate", b"compression", b"loadBalanced"}
+)
+_NOT_FOR_CLIENTS: Final = frozenset({b"saslSupportedMechs", b"speculativeAuthenticate", b"compression"})
+_LISTS: Final = (b"hosts", b"passives", b"arbiters")
+# One answer for every user name, so that it tells nothing. Without the field drivers fall back to SCRAM-SHA-1, where
+# the Node driver refuses an empty password.
+_MECHANISMS: Final = build.strings(b"saslSupportedMechs", ("SCRAM-SHA-256",))
 
 
 class ClientMetadata(Enum):
@@ -28,7 +62,7 @@ class ClientMetadata(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HelloRequest:
-    """What a client's hello says. `client_app` and `driver` are for display and never trusted."""
+    """What a client's hello says. `client_app`, `driver` and `platform` are for display and never trusted."""
 
     name: str
     has_client: bool
@@ -46,8 +80,9 @@ class HelloRequest:
 class HelloView:
     """How a hello reply is shown to this client.
 
-    `addresses` maps the members' real ``host:port`` (lower case) to what the client is told; a member that is not in it is
-    left out. `asks_mechanisms` comes from the request that is answered. `service_id` (12 bytes) answers `loadBalanced`.
+    `addresses` maps the members' real ``host:port`` (lower case) to what the client is told; a member that is not in it
+    is left out. `asks_mechanisms` comes from the request that is answered. `service_id` (12 bytes) answers
+    `loadBalanced`.
     """
 
     addresses: Mapping[str, str]
@@ -69,14 +104,30 @@ def is_hello(name: str) -> bool:
     return name in HELLO_COMMANDS
 
 
-def attribution(user: str, session_id: str) -> str:
-    """``wardgate:<user>:<session>``, the user part cut so that it leaves room: the prefix of all application names."""
-    raise NotImplementedError
-
-
 def read_request(request: Request) -> HelloRequest:
-    """The facts of a hello request. Raises RemoteProtocolError where `client` is not a document."""
-    raise NotImplementedError
+    """The facts of a hello request. Raises RemoteProtocolError (answerable) where `client` is no document."""
+    raw = request.raw
+    fields = _fields(raw, request.body_start, request.body_end)
+    client = fields.get(b"client")
+    facts = metadata.ClientFacts(None, None, None)
+    if client is not None:
+        if client[0] != walk.DOCUMENT:
+            # A server would refuse it too; but after that refusal its connection would go on without attribution.
+            raise RemoteProtocolError("bad_client", "The field client must be a document.", MongoCode.TYPE_MISMATCH)
+        facts = metadata.read(raw[client[1] : client[2]])
+    balanced = fields.get(b"loadBalanced")
+    return HelloRequest(
+        name=next(iter(fields), b"").decode("utf-8", "replace"),
+        has_client=client is not None,
+        client_app=facts.app,
+        driver=facts.driver,
+        platform=facts.platform,
+        load_balanced=balanced is not None and walk.number(raw, balanced[0], balanced[1]) not in (None, 0),
+        asks_mechanisms=b"saslSupportedMechs" in fields,
+        speculative=b"speculativeAuthenticate" in fields,
+        awaits=b"topologyVersion" in fields and b"maxAwaitTimeMS" in fields,
+        exhaust=request.exhaust_allowed,
+    )
 
 
 def rewrite_request(
@@ -85,28 +136,157 @@ def rewrite_request(
     """The whole message to send to the server.
 
     Leaves out saslSupportedMechs, speculativeAuthenticate, compression and loadBalanced. With ATTRIBUTE the
-    application's name becomes `attribution` followed by the client's own within 128 bytes; a hello without `client` gets
-    one of ours; the document is trimmed to `client_bytes` (512 is what a mongos takes, 1,024 a mongod). A checksum is
-    dropped together with its flag when bytes change.
+    application's name becomes `attribution` followed by the client's own within 128 bytes; a hello without `client`
+    gets one of ours; the document is trimmed to `client_bytes` (512 is what a mongos takes, 1,024 a mongod).
     """
-    raise NotImplementedError
+    raw = request.raw
+    parts: list[bytes] = []
+    changed = has_client = False
+    for kind, name, start, stop in _elements(raw, request.body_start, request.body_end):
+        if name in _NOT_FOR_SERVERS:
+            changed = True
+        elif name == b"client" and client is not ClientMetadata.KEEP:
+            changed = has_client = True
+            if client is ClientMetadata.ATTRIBUTE:
+                document = raw[start:stop] if kind == walk.DOCUMENT else None
+                parts.append(metadata.element(document, attribution, client_bytes))
+        else:
+            parts.append(build.element(kind, name, raw[start:stop]))
+    if client is ClientMetadata.ATTRIBUTE and not has_client:
+        changed = True
+        parts.append(metadata.element(None, attribution, client_bytes))
+    return _replace_command(request, build.document(parts)) if changed else raw
 
 
 def build_request(attribution: str, request_id: int) -> bytes:
     """A hello of our own (OP_MSG), for a client that sends another command first."""
-    raise NotImplementedError
+    document = build.document(
+        (
+            build.int32(b"hello", 1),
+            build.boolean(b"helloOk", True),
+            metadata.element(None, attribution, 512),
+            build.string(b"$db", "admin"),
+        )
+    )
+    return build_msg(document, request_id)
 
 
 def read_addresses(reply: Reply) -> HelloAddresses:
     """What a hello reply names, so that it can be held until those members have listeners."""
-    raise NotImplementedError
+    raw = reply.raw
+    fields = _fields(raw, reply.body_start, reply.body_end)
+    members: list[str] = []
+    for name in _LISTS:
+        if name in fields and fields[name][0] == walk.ARRAY:
+            members.extend(address.lower() for address in _strings(raw, fields[name][1], fields[name][2]))
+    return HelloAddresses(_address(raw, fields.get(b"me")), _address(raw, fields.get(b"primary")), tuple(members))
 
 
 def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
     """The whole message to send to the client: OP_MSG, OP_REPLY and streamed ones alike.
 
     Rewrites hosts, passives, arbiters, primary and me; drops compression, saslSupportedMechs and
-    speculativeAuthenticate; adds ``saslSupportedMechs: ["SCRAM-SHA-256"]`` and serviceId where the view says so. A reply
-    with ok: 0 passes unchanged.
+    speculativeAuthenticate; adds ``saslSupportedMechs: ["SCRAM-SHA-256"]`` and serviceId where the view says so. A
+    reply that is an error passes unchanged.
     """
-    raise NotImplementedError
+    raw = reply.raw
+    parts: list[bytes] = []
+    changed = has_service = False
+    for kind, name, start, stop in _elements(raw, reply.body_start, reply.body_end):
+        if name == b"ok" and not walk.number(raw, kind, start):
+            return raw
+        if name in _NOT_FOR_CLIENTS:
+            changed = True
+            continue
+        if name in _LISTS and kind == walk.ARRAY:
+            changed = True
+            known = [view.addresses.get(address.lower()) for address in _strings(raw, start, stop)]
+            shown = [address for address in known if address is not None]
+            if shown or name == b"hosts":
+                parts.append(build.strings(name, shown))
+            continue
+        if name in (b"me", b"primary") and kind == walk.STRING:
+            changed = True
+            told = view.addresses.get(_text(raw, start, stop).lower())
+            if told is not None:
+                parts.append(build.string(name, told))
+            continue
+        has_service = has_service or name == b"serviceId"
+        parts.append(build.element(kind, name, raw[start:stop]))
+    if view.asks_mechanisms:
+        changed = True
+        parts.append(_MECHANISMS)
+    if view.service_id is not None and not has_service:
+        changed = True
+        parts.append(build.element(walk.OBJECT_ID, b"serviceId", view.service_id))
+    return _replace_reply(reply, build.document(parts)) if changed else raw
+
+
+def _replace_command(request: Request, document: bytes) -> bytes:
+    raw = request.raw
+    if isinstance(request, OpMsg):
+        return _replace_msg(request, document)
+    if isinstance(request, OpQuery) and request.wrapped:
+        outer = [
+            build.element(kind, name, document if start == request.body_start else raw[start:stop])
+            for kind, name, start, stop in _elements(raw, request.outer_start, request.outer_end)
+        ]
+        document = build.document(outer)
+    return _with_header(raw, raw[HEADER_BYTES : request.outer_start] + document + raw[request.outer_end :])
+
+
+def _replace_reply(reply: Reply, document: bytes) -> bytes:
+    if isinstance(reply, OpReply):
+        return _with_header(reply.raw, reply.raw[HEADER_BYTES : reply.body_start] + document)
+    return _replace_msg(reply, document)
+
+
+def _replace_msg(message: OpMsg, document: bytes) -> bytes:
+    if message.sequences:
+        raise LocalProtocolError("hello_sections", "A hello with document sequences should have been refused before.")
+    return build_msg(document, message.request_id, message.response_to, message.flags & ~CHECKSUM_PRESENT)
+
+
+def _with_header(raw: bytes, rest: bytes) -> bytes:
+    _, request_id, response_to, opcode = HEADER.unpack_from(raw)
+    return HEADER.pack(HEADER_BYTES + len(rest), request_id, response_to, opcode) + rest
+
+
+def _address(raw: bytes, value: tuple[int, int, int] | None) -> str | None:
+    return None if value is None or value[0] != walk.STRING else _text(raw, value[1], value[2]).lower()
+
+
+def _strings(raw: bytes, start: int, stop: int) -> list[str]:
+    return [_text(raw, value, end) for kind, _, value, end in _elements(raw, start, stop) if kind == walk.STRING]
+
+
+# Documents were validated when their message was parsed; a name or text that is not UTF-8 can still come.
+
+
+def _fields(raw: bytes, start: int, stop: int) -> dict[bytes, tuple[int, int, int]]:
+    try:
+        return walk.top_level(raw, start, stop)
+    except walk.DuplicateKeyError as error:
+        raise RemoteProtocolError(
+            "duplicate_field", f"A hello is malformed: {error}.", MongoCode.DUPLICATE_FIELD
+        ) from error
+    except BsonError as error:
+        raise _invalid(error) from error
+
+
+def _elements(raw: bytes, start: int, stop: int) -> Iterator[walk.Element]:
+    try:
+        yield from walk.elements(raw, start, stop)
+    except BsonError as error:
+        raise _invalid(error) from error
+
+
+def _text(raw: bytes, start: int, stop: int) -> str:
+    try:
+        return walk.text(raw, start, stop)
+    except BsonError as error:
+        raise _invalid(error) from error
+
+
+def _invalid(error: BsonError) -> RemoteProtocolError:
+    return RemoteProtocolError("invalid_bson", f"A hello is malformed: {error}.", MongoCode.INVALID_BSON)
