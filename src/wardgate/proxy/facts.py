@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Final
 
 from ..policy.decide import Policy
 from ..wire.login import LoginKeys
 from .work import WorkLog
-
-_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class Topology:
     """
 
     kind: str
-    listeners: Mapping[str, str] = field(default=_NOTHING)
+    listeners: Mapping[str, str] = field(default_factory=dict)
 
     def shows(self, member: str) -> bool:
         """Whether a hello of `member` can be rewritten so that its own address is in it."""
