@@ -18,7 +18,7 @@ PURE = (
 )
 TEXT = {".cfg", ".css", ".html", ".js", ".json", ".lock", ".md", ".mako", ".py", ".sh", ".sql", ".toml", ".txt", ".yml"}
 # A path of the machine that something was written on works nowhere else.
-MACHINE_PATH = re.compile(r"(?<![\w.])/(?:home/(?!user\b)\w+|root|Users/\w+|work/(?:main|shared))\b")
+MACHINE_PATH = re.compile(r"(?<![\w./])/(?:home/(?!user\b)\w+|root|Users/\w+|work/(?:main|shared))\b")
 
 
 def tracked() -> list[Path]:
