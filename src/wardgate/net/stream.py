@@ -122,6 +122,20 @@ class Stream:
         assert self._early.transport is not None
         return self._early.transport
 
+    def why_lost(self, error: BaseException | None) -> TunnelError:
+        """One sentence for a stream that was lost before the gateway said anything on it.
+
+        In TLS 1.3 a client is done before its certificate was judged, and asyncio's servers drop a bad one without a
+        word: so a refusal mostly looks like a cut.
+        """
+        if isinstance(error, ssl.SSLError):
+            return explain(error, self.route)
+        return TunnelError(
+            "stream_refused",
+            f"The gateway cut the connection through {_named(self.route)}: the session may have ended, or its "
+            "certificate expired.",
+        )
+
     def abort(self) -> None:
         """Drop it."""
         if self._early.transport is not None:
