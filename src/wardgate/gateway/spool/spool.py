@@ -6,7 +6,7 @@ the event loop; the thread that syncs sees only what `committer` says.
 Invariants:
 1. A frame is in the kernel's hands before `write` returns, and frames of one epoch lie in their order.
 2. `pending` has an entry for each write that is not known to be on disk, oldest first.
-3. `reserved` bytes are always free in the current and the prepared segment, while no segment has failed.
+3. `reserved` bytes are always free in the current and the prepared segments, while no segment has failed.
 4. Segments are used in the order of their numbers.
 5. A segment that failed is never written or synced again, and every epoch that wrote to it has failed.
 """
@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from ... import ids, sealing
 from ...audit.chain import KEY_BYTES, ChainWriter, EpochHead, Link
+from ...audit.codec import CHUNK_BYTES
 from ...audit.recorder import RecordingFailed
 from ...net import logs
 from ...numbers import MIB, Numbers
@@ -65,7 +66,7 @@ class Spool:
         self.segments: list[Segment] = []  # oldest first; the last one may be the current one
         self.current: Segment | None = None
         self._numbers = numbers
-        self._prepared: Segment | None = None
+        self._prepared: deque[Segment] = deque()  # empty segments, to be used in this order
         self._preparing: asyncio.Task[None] | None = None
         self._number = 0
         self._writers: dict[int, set[EpochRecorder]] = {}  # segment number: who wrote there
@@ -150,12 +151,33 @@ class Spool:
             return "The audit spool has failed; see the gateway's log."
         if backlog.bytes + size > self._numbers.spool_session_bytes:
             return "This session's records wait for the control plane, and its share of the audit spool is full."
-        free = self.current.free
-        prepared = self._prepared.size if self._prepared is not None else 0
-        room = free + prepared - _SLACK if size + _SLACK <= free else prepared - _SLACK
-        if size + due + self.reserved <= room or self._may_grow(max(size, self._numbers.spool_segment_bytes)):
-            return None
-        return self._full()
+        need = size + due + self.reserved
+        while self._room(size) < need:
+            if not self._grow(min(size, CHUNK_BYTES) + _SLACK):
+                return self._full()
+        return None
+
+    def _room(self, size: int) -> int:
+        """What surely fits into the current and the prepared segments, if a record of `size` comes first."""
+        current = self.current
+        room = current.free - _SLACK if current is not None and size + _SLACK <= current.free else 0
+        unused = _SLACK if size <= CHUNK_BYTES else CHUNK_BYTES + _SLACK
+        for segment in self._prepared:
+            room += max(0, segment.size - unused)
+        return room
+
+    def _grow(self, frame: int) -> bool:
+        """Add a segment that has room for one frame of that length, at once; false if limits or the disk forbid it."""
+        size = max(frame, self._numbers.spool_segment_bytes)
+        if not self._may_grow(size):
+            return False
+        self._number += 1
+        try:
+            self._prepared.append(segments.allocate(self.folder, self._number, size))
+        except OSError as error:
+            _log.warning("spool.no_segment", error=str(error))
+            return False
+        return True
 
     def _full(self) -> str:
         return (
@@ -164,8 +186,7 @@ class Spool:
         )
 
     def _allocated(self) -> int:
-        prepared = self._prepared.size if self._prepared is not None else 0
-        return prepared + sum(segment.size for segment in self.segments)
+        return sum(segment.size for segment in self.segments) + sum(segment.size for segment in self._prepared)
 
     def _may_grow(self, size: int) -> bool:
         if self._allocated() + size > self._numbers.spool_bytes:
@@ -180,7 +201,7 @@ class Spool:
         """Whether a session with this backlog should be slowed."""
         if 2 * backlog.bytes >= self._numbers.spool_session_bytes:
             return True
-        return self._prepared is None and self._allocated() >= _TIGHT * self._numbers.spool_bytes
+        return self._allocated() >= _TIGHT * self._numbers.spool_bytes
 
     # --- writing ---
 
@@ -272,17 +293,13 @@ class Spool:
     # --- segments ---
 
     def _rotate(self, size: int) -> Segment:
-        """Go on to the next segment, which has at least `size` bytes; OSError if there is none to be had."""
-        segment = self._prepared
-        if segment is None or segment.size < size:
-            wanted = max(size, self._numbers.spool_segment_bytes)
-            if not self._may_grow(wanted):
-                raise OSError("no space within the spool's limits")
-            self._number += 1
-            segment = segments.allocate(self.folder, self._number, wanted)
-        if segment is not self._prepared and self._prepared is not None:
-            self._discard(self._prepared)
-        self._prepared = None
+        """Go on to the next segment that has at least `size` bytes; OSError if there is none to be had."""
+        while not self._prepared or self._prepared[0].size < size:
+            if self._prepared:
+                self._discard(self._prepared.popleft())
+            elif not self._grow(size):
+                raise OSError("no space left within the spool's limits or on the disk")
+        segment = self._prepared.popleft()
         self.segments.append(segment)
         self.current = segment
         self._committer.files = (*self._committer.files, segment.fd)
@@ -291,17 +308,17 @@ class Spool:
 
     def _ensure_prepared(self) -> None:
         size = self._numbers.spool_segment_bytes
-        if self._prepared is None and self._preparing is None and not self._closed and self._may_grow(size):
+        if not self._prepared and self._preparing is None and not self._closed and self._may_grow(size):
             self._preparing = self.loop.create_task(self._prepare(size))
             self._preparing.add_done_callback(self._prepare_ended)
 
     async def _prepare(self, size: int) -> None:
         self._number += 1
         segment = await asyncio.to_thread(segments.prepare, self.folder, self._number, size)
-        if self._closed or (self.current is not None and segment.number < self.current.number):
+        if self._closed or segment.number < self._number:
             self._discard(segment)  # one had to be allocated meanwhile, and numbers follow use
         else:
-            self._prepared = segment
+            self._prepared.append(segment)
 
     def _prepare_ended(self, task: asyncio.Task[None]) -> None:
         self._preparing = None
@@ -339,6 +356,21 @@ class Spool:
         self._committer.resume()
 
     # --- for the shipper ---
+
+    @property
+    def unsynced(self) -> bool:
+        """Whether something written is not known to be on disk."""
+        return bool(self._pending)
+
+    def keys(self) -> set[EpochKey]:
+        """The epochs that are open."""
+        return {recorder.key for recorder in self._open}
+
+    def refused(self, key: EpochKey, reason: str) -> None:
+        """The control plane will not take this epoch's records: whoever still records in it must stop."""
+        for recorder in list(self._open):
+            if recorder.key == key:
+                recorder.fail(reason)
 
     def limit(self, segment: Segment) -> tuple[int, bool]:
         """How far `segment` may be shipped, and whether that is all there will ever be of it."""
@@ -393,8 +425,8 @@ class Spool:
         if self._preparing is not None:
             await asyncio.wait([self._preparing])
         self._committer.close()
-        if self._prepared is not None:
-            self._prepared.path.unlink(missing_ok=True)
-            os.close(self._prepared.fd)
+        for segment in self._prepared:
+            segment.path.unlink(missing_ok=True)
+            os.close(segment.fd)
         for segment in self.segments:
             os.close(segment.fd)
