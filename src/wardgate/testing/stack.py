@@ -191,12 +191,12 @@ class Stack:
             stdin=self.password_path.read_text(),
         )
 
-    def start_server(self) -> Process:
+    def start_server(self, *options: str) -> Process:
         """`server run` with the embedded relay."""
         self.server = self.wardgate.start(
             "server",
             *("server", "run", "--data-dir", self.folder / "wg", "--listen", f"{LOOPBACK}:{self.api_port}"),
-            *("--relay-listen", f"{LOOPBACK}:{self.relay_port}", "--json"),
+            *("--relay-listen", f"{LOOPBACK}:{self.relay_port}", *options, "--json"),
         )
         wait_event(self.server, "ready")
         return self.server
