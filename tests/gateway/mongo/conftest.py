@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import ssl
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import bson
 import pytest
+import uvloop
 
 from wardgate.api.machine import MongoTarget
 from wardgate.gateway.mongo.login import Login
@@ -28,6 +29,13 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 Answer = Callable[[dict[str, Any]], dict[str, Any] | bytes | None]
 StartServer = Callable[..., Awaitable[str]]
 TargetOf = Callable[..., Target]
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """uvloop, as in the program; a module's mark asks for plain asyncio too."""
+    both = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    marks = item.iter_markers("asyncio")
+    return both if any("loop_factories" in mark.kwargs for mark in marks) else {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
@@ -116,6 +124,12 @@ def server_context(pem: bytes, *, client_ca: str | None = None, newest: ssl.TLSV
     if newest is not None:
         context.maximum_version = newest
     return context
+
+
+@pytest.fixture
+def server_context_of() -> Callable[..., ssl.SSLContext]:
+    """`server_context`, for a test that serves by itself."""
+    return server_context
 
 
 @pytest.fixture

@@ -163,10 +163,10 @@ class TopologyMonitor:
         self._follow()
         if topology != self._topology:
             self._topology = topology
-            self._changed.set()
             loop = asyncio.get_running_loop()
             for listener in self._listeners:
                 loop.call_soon(listener, topology)
+            self._changed.set()  # after the listeners: who waits for a topology finds that they know it
 
     async def _watch(self, address: str) -> None:
         pause = RETRY_FIRST

@@ -1,0 +1,147 @@
+"""The monitor on real replica sets: discovery, step-down, a member that hangs, seeds that lie."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from wardgate.gateway.mongo.discovery import Kind, Role, Topology
+from wardgate.gateway.mongo.errors import MongoError
+from wardgate.gateway.mongo.login import Login
+from wardgate.gateway.mongo.topology import TopologyMonitor
+from wardgate.testing.mongo import MongoDeployment
+from wardgate.testing.ports import free_ports
+
+TargetOf = Callable[..., Any]
+StartServer = Callable[..., Any]
+PATIENCE = 30.0
+
+
+def addresses(deployment: MongoDeployment) -> set[str]:
+    return {member.address for member in deployment.members}
+
+
+def settled(topology: Topology) -> bool:
+    return topology.primary is not None and all(member.role is not Role.UNKNOWN for member in topology.members)
+
+
+def primary_is_not(address: str) -> Callable[[Topology], bool]:
+    return lambda topology: topology.primary not in (None, address)
+
+
+async def test_one_member_and_what_the_login_learns(
+    target_of: TargetOf, login_of: Callable[..., Login], mongod_rs1: MongoDeployment
+) -> None:
+    login = login_of(mongod_rs1.ro)
+    async with TopologyMonitor(target_of(mongod_rs1), login=login) as monitor:
+        assert await monitor.wait_primary(PATIENCE) == mongod_rs1.members[0].address
+        assert (monitor.topology.kind, monitor.topology.set_name) == (Kind.REPLICA_SET, "rs0")
+        assert login.name_for_hello is None
+
+
+async def test_standalone(target_of: TargetOf, mongod_standalone: MongoDeployment) -> None:
+    async with TopologyMonitor(target_of(mongod_standalone)) as monitor:
+        assert await monitor.wait_primary(PATIENCE) == mongod_standalone.members[0].address
+        assert monitor.topology.kind is Kind.STANDALONE
+
+
+async def test_all_members_from_one_seed_beside_a_dead_one(target_of: TargetOf, mongod_rs3: MongoDeployment) -> None:
+    (dead,) = free_ports(1)
+    hosts = [("127.0.0.1", dead), ("127.0.0.1", mongod_rs3.members[1].port)]
+    async with TopologyMonitor(target_of(mongod_rs3, hosts=hosts)) as monitor:
+        topology = await monitor.wait_for(settled, PATIENCE)
+        assert {member.address for member in topology.members} == addresses(mongod_rs3)
+        assert monitor.errors() == {}
+
+
+async def test_a_seed_by_another_name(target_of: TargetOf, mongod_rs3: MongoDeployment) -> None:
+    hosts = [("localhost", mongod_rs3.members[0].port)]
+    async with TopologyMonitor(target_of(mongod_rs3, hosts=hosts)) as monitor:
+        topology = await monitor.wait_for(settled, PATIENCE)
+        assert {member.address for member in topology.members} == addresses(mongod_rs3)
+
+
+async def test_step_down_is_told_to_listeners_in_order(target_of: TargetOf, mongod_rs3: MongoDeployment) -> None:
+    told: list[Topology] = []
+    async with TopologyMonitor(target_of(mongod_rs3), on_change=told.append) as monitor:
+        await monitor.wait_for(settled, PATIENCE)
+        before = await monitor.wait_primary(PATIENCE)
+        await asyncio.to_thread(mongod_rs3.step_down)
+        after = (await monitor.wait_for(primary_is_not(before), PATIENCE)).primary
+    primaries = [topology.primary for topology in told]
+    assert primaries.index(before) < primaries.index(after)
+    assert all(one != other for one, other in itertools.pairwise(told))
+
+
+async def test_a_member_that_hangs_is_lost_and_found_again(target_of: TargetOf, mongod_rs3: MongoDeployment) -> None:
+    index = await asyncio.to_thread(mongod_rs3.primary)
+    stopped = mongod_rs3.members[index].address
+    async with TopologyMonitor(target_of(mongod_rs3), await_seconds=0.2, probe_timeout=0.5) as monitor:
+        await monitor.wait_for(settled, PATIENCE)
+        mongod_rs3.pause(index)
+        try:
+            topology = await monitor.wait_for(primary_is_not(stopped), PATIENCE)
+            assert topology.role(stopped) is Role.UNKNOWN
+            assert stopped in monitor.errors()
+        finally:
+            mongod_rs3.resume(index)
+        await monitor.wait_for(settled, PATIENCE)
+        assert monitor.errors() == {}
+
+
+async def test_wrong_set_name(target_of: TargetOf, mongod_rs1: MongoDeployment) -> None:
+    async with TopologyMonitor(target_of(mongod_rs1, set_name="other")) as monitor:
+        await monitor.wait_for(lambda topology: topology.problem is not None, PATIENCE)
+        with pytest.raises(MongoError) as caught:
+            await monitor.wait_primary(0.01)
+    assert caught.value.code == "topology_set_name"
+    assert "rs0" in str(caught.value)
+
+
+async def test_nobody_there(target_of: TargetOf) -> None:
+    (dead,) = free_ports(1)
+    async with TopologyMonitor(target_of(f"127.0.0.1:{dead}")) as monitor:
+        with pytest.raises(MongoError) as caught:
+            await monitor.wait_primary(0.3)
+        assert caught.value.code == "topology_no_primary"
+        assert f"127.0.0.1:{dead} refused the connection" in str(caught.value)
+
+
+async def test_a_hello_can_not_lure_the_gateway_to_metadata(
+    target_of: TargetOf, start_server: StartServer, mongo_double: Callable[..., Any]
+) -> None:
+    lure = {"ok": 1, "setName": "rs0", "secondary": True, "hosts": ["169.254.169.254:80"], "maxWireVersion": 17}
+    address = await start_server(mongo_double(lambda _: lure))
+    async with TopologyMonitor(target_of(address), poll=0.01) as monitor:
+        topology = await monitor.wait_for(lambda seen: seen.role("169.254.169.254:80") is not None, PATIENCE)
+        while "169.254.169.254:80" not in monitor.errors():
+            await asyncio.sleep(0.01)
+        assert "never dials" in monitor.errors()["169.254.169.254:80"]
+        assert topology.primary is None
+
+
+async def test_old_servers_are_polled_and_a_lost_one_is_retried(
+    target_of: TargetOf, start_server: StartServer, mongo_double: Callable[..., Any]
+) -> None:
+    answers = iter([{"ok": 1}, {"ok": 1}, b"garbage garbage garbage", *[{"ok": 1}] * 1000])
+    address = await start_server(mongo_double(lambda _: next(answers)))
+    told: list[Topology] = []
+    async with TopologyMonitor(target_of(address), on_change=told.append, poll=0.01) as monitor:
+        await monitor.wait_for(lambda _: [each.primary for each in told][-3:] == [address, None, address], PATIENCE)
+    assert all(topology.kind is Kind.STANDALONE for topology in told)
+
+
+async def test_listeners_come_and_go(target_of: TargetOf, mongod_rs1: MongoDeployment) -> None:
+    told: list[Topology] = []
+    monitor = TopologyMonitor(target_of(mongod_rs1))
+    unsubscribe = monitor.subscribe(told.append)
+    unsubscribe()
+    unsubscribe()
+    async with monitor:
+        await monitor.wait_primary(PATIENCE)
+    assert told == []
+    assert monitor.statistics()["watched"] == []
