@@ -1,0 +1,80 @@
+"""The gates of a session, in their one fixed order: role, password, approval, reason, MFA, gateway.
+
+(Identity is the first gate; it is passed before a service is called.) Each gate is a function that lets pass, or raises
+a problem with a stable code that says what to do. Law: a gate for what is not built yet refuses, it never passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ...api.problems import ProblemCode, ProblemError
+from ..identity.actor import Actor
+from ..identity.permissions import Permission
+from .ports import AccountFacts, Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Who wants in, where, and why."""
+
+    actor: Actor
+    account: AccountFacts
+    reason: str | None
+    fleet: Fleet
+
+
+async def role(wish: Wish) -> None:
+    """The actor holds a role that connects, at the account or above it."""
+    account = wish.account
+    what = f"account {account.account} on a resource {account.resource}"
+    wish.actor.require(Permission.ACCOUNT_OWN_SESSION_CREATE, account.scope, what=what)
+
+
+async def password(wish: Wish) -> None:
+    """The account's password was entered after its resource last changed where it leads."""
+    if wish.account.needs_password:
+        raise ProblemError(
+            ProblemCode.ACCOUNT_NEEDS_PASSWORD,
+            f"The resource {wish.account.resource} was changed: an administrator must enter the password of the "
+            f"account {wish.account.account} again before it can be used.",
+        )
+
+
+async def reason(wish: Wish) -> None:
+    """The account asks for a reason and one was given."""
+    if wish.account.require_reason and not (wish.reason or "").strip():
+        raise ProblemError(
+            ProblemCode.REASON_REQUIRED,
+            f"The account {wish.account.account} asks for a reason: say why with --reason.",
+        )
+
+
+async def mfa(wish: Wish) -> None:
+    """Multi-factor authentication is not built yet, so an account that requires it grants nothing."""
+    if wish.account.require_mfa:
+        raise ProblemError(
+            ProblemCode.MFA_UNAVAILABLE,
+            f"The account {wish.account.account} requires multi-factor authentication, which this version can't verify "
+            "yet: nobody gets in.",
+        )
+
+
+async def gateway_online(wish: Wish) -> None:
+    """The gateway that reaches the resource is there."""
+    if not await wish.fleet.gateway_online(wish.account.gateway_id, wait=True):
+        raise ProblemError(
+            ProblemCode.GATEWAY_OFFLINE,
+            f"The gateway {wish.account.gateway}, which reaches {wish.account.resource}, is offline: start it, or ask "
+            "whoever runs it.",
+        )
+
+
+GATES: tuple[Callable[[Wish], Awaitable[None]], ...] = (role, password, reason, mfa, gateway_online)
+
+
+async def pass_all(wish: Wish) -> None:
+    """Every gate in its order; the first that is not met raises."""
+    for gate in GATES:
+        await gate(wish)

@@ -1,0 +1,234 @@
+"""What gateways ask and say: leases, states, heartbeats.
+
+Law: credentials of a session leave the vault here, sealed to the key in a signed request, for a live session that is
+assigned to the very gateway that asks. Every lease is a new epoch and fences the one before: only the newest epoch's
+word counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ... import sealing
+from ...api.machine import (
+    HeartbeatAnswer,
+    Lease,
+    LeaseRequest,
+    LeaseSecrets,
+    LiveSession,
+    Policy,
+    SessionOrder,
+    SessionRenewal,
+    SessionState,
+)
+from ...api.models import EndReason, SessionStatus
+from ...api.problems import ProblemCode, ProblemError
+from ...numbers import Numbers
+from ..audit_log import Cause
+from ..db import Database
+from ..identity.permissions import Permission
+from ..sources import Sources
+from ..vault import AuditKeys
+from . import store
+from .lifecycle import Lifecycle, order_for
+from .model import EpochRow, SessionRow
+from .ports import AccountFacts, Catalogue, Heads, NoHeads, People
+from .states import LIVE
+
+_RENEW_EVERY = timedelta(seconds=60)  # a lease's deadline is written at most this often
+
+
+class GatewayAccess:
+    """Access for gateways. `heads` is filled by the wiring, since records lie above."""
+
+    def __init__(
+        self,
+        database: Database,
+        sources: Sources,
+        numbers: Numbers,
+        keys: AuditKeys,
+        catalogue: Catalogue,
+        people: People,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self._database = database
+        self._sources = sources
+        self._numbers = numbers
+        self._keys = keys
+        self._catalogue = catalogue
+        self._people = people
+        self._lifecycle = lifecycle
+        self.heads: Heads = NoHeads()
+
+    # --- leases ---------------------------------------------------------------------------------------------------
+
+    async def lease(self, gateway_id: str, request: LeaseRequest) -> Lease:
+        """A new epoch of a session; ProblemError `lease_refused` with one sentence why not."""
+        async with self._database.write() as session:
+            row = await self._leasable(session, gateway_id, request.session_id)
+            account = await self._still_allowed(session, row)
+            target, credentials = await self._catalogue.open_account(session, row.account_id)
+            now = self._sources.now()
+            row.epoch += 1
+            row.linked = True
+            row.renew_by = now + timedelta(seconds=self._numbers.lease_renew)
+            session.add(EpochRow(session_id=row.id, epoch=row.epoch, gateway_id=gateway_id, leased_at=now))
+            await session.flush()
+            head = await self.heads.acknowledged_head(session, row.id)
+        secrets = LeaseSecrets(credentials=credentials).model_dump_json().encode()
+        return Lease(
+            session_id=row.id,
+            project_id=row.project_id,
+            epoch=row.epoch,
+            user=row.user,
+            user_id=row.user_id,
+            resource=row.resource,
+            account=row.account,
+            expires_in_s=(row.expires_at - now).total_seconds(),
+            renew_by_s=self._numbers.lease_renew,
+            target=target,
+            policy=Policy(allow_admin=account.allow_admin),
+            audit_key_id=self._keys.audit_key_id,
+            audit_public_key=self._keys.audit_public_key,
+            previous_head=head,
+            sealed=sealing.seal(request.public_key, sealing.lease_info(row.id, gateway_id), secrets),
+        )
+
+    async def _leasable(self, session: AsyncSession, gateway_id: str, session_id: str) -> SessionRow:
+        row = await store.by_id(session, session_id)
+        if row is None or row.gateway_id != gateway_id:
+            raise _refused("There is no such session for this gateway.")
+        if row.status not in LIVE or row.wanted_end is not None:
+            raise _refused("The session has ended.")
+        if row.expires_at <= self._sources.now():
+            raise _refused("The session has expired.")
+        return row
+
+    async def _still_allowed(self, session: AsyncSession, row: SessionRow) -> AccountFacts:
+        """Rights are looked at again, because credentials are about to leave: much may have changed since the grant."""
+        account = await self._catalogue.account_facts_by_id(session, row.account_id)
+        if account is None or account.gateway_id != row.gateway_id:
+            raise _refused("The account of the session is no longer what it was when the session was granted.")
+        if account.needs_password or account.require_mfa:
+            raise _refused("The account has changed since the session was granted: open a new one.")
+        if not await self.has_right(session, row, account):
+            raise _refused("The right to this account was withdrawn.")
+        return account
+
+    async def has_right(self, session: AsyncSession, row: SessionRow, account: AccountFacts) -> bool:
+        """Whether the session's user may still connect to its account."""
+        bindings = await self._people.user_bindings(session, row.user_id)
+        permission = Permission.ACCOUNT_OWN_SESSION_CREATE
+        return any(binding.permits(permission) and binding.scope.covers(account.scope) for binding in bindings)
+
+    # --- states ---------------------------------------------------------------------------------------------------
+
+    async def report(self, gateway_id: str, session_id: str, state: SessionState, cause: Cause) -> None:
+        """The gateway's word on a session; ProblemError `session_ended` where it counts no longer."""
+        async with self._database.write() as session:
+            row = await store.by_id(session, session_id)
+            if row is None or row.gateway_id != gateway_id:
+                raise ProblemError(ProblemCode.NOT_FOUND, "There is no such session for this gateway.")
+            if state.status == "ended" and row.status is SessionStatus.ENDED:
+                return
+            if state.epoch != row.epoch or row.status not in LIVE:
+                raise ProblemError(
+                    ProblemCode.SESSION_ENDED, "Another epoch of the session counts now, or it has ended."
+                )
+            if state.status == "active":
+                if row.wanted_end is not None:
+                    raise ProblemError(ProblemCode.SESSION_ENDED, row.wanted_message or "The session is to end.")
+                await self._lifecycle.activate(session, row, cause)
+            else:
+                reason = state.end_reason or EndReason.GATEWAY_LOST
+                await self._lifecycle.end(session, row, _end_reason(row, reason), state.message, cause)
+
+    # --- heartbeats -----------------------------------------------------------------------------------------------
+
+    async def heartbeat(self, gateway_id: str, listed: Sequence[LiveSession]) -> HeartbeatAnswer:
+        """Which of the listed sessions must die and which live on; the lists of relays are the fleet's to add."""
+        now = self._sources.now()
+        epochs = {each.session_id: each.epoch for each in listed}
+        async with self._database.read() as session:
+            rows = {row.id: row for row in await store.live(session, gateway_id)}
+            for session_id in epochs.keys() - rows.keys():
+                row = await store.by_id(session, session_id)
+                if row is not None and row.gateway_id == gateway_id:
+                    rows[session_id] = row
+        orders, renewed = self._judge(epochs, rows, now)
+        await self._write_changes(epochs, rows, [each.session_id for each in renewed], now)
+        return HeartbeatAnswer(end=orders, renewed=renewed)
+
+    def _judge(
+        self, epochs: dict[str, int], rows: dict[str, SessionRow], now: datetime
+    ) -> tuple[list[SessionOrder], list[SessionRenewal]]:
+        orders, renewed = [], []
+        for session_id, epoch in epochs.items():
+            row = rows.get(session_id)
+            order = _unknown(session_id) if row is None else order_for(row)
+            if row is not None and order is None and epoch != row.epoch:
+                order = SessionOrder(
+                    session_id=session_id, reason=EndReason.GATEWAY_LOST, message="Another lease has taken over."
+                )
+            if order is not None:
+                orders.append(order)
+            elif row is not None:
+                left = max(0.0, (row.expires_at - now).total_seconds())
+                renewed.append(
+                    SessionRenewal(session_id=session_id, renew_by_s=self._numbers.lease_renew, expires_in_s=left)
+                )
+        return orders, renewed
+
+    async def _write_changes(
+        self, epochs: dict[str, int], rows: dict[str, SessionRow], renewed: list[str], now: datetime
+    ) -> None:
+        """Deadlines that are due to be pushed, and links that came or went; most heartbeats write nothing."""
+        renew_by = now + timedelta(seconds=self._numbers.lease_renew)
+        due = [each for each in renewed if (rows[each].renew_by or now) <= renew_by - _RENEW_EVERY]
+        turned = [
+            row.id
+            for row in rows.values()
+            if row.status is SessionStatus.ACTIVE and row.linked != (epochs.get(row.id) == row.epoch)
+        ]
+        if not due and not turned:
+            return
+        async with self._database.write() as session:
+            await store.renew(session, due, renew_by)
+            for session_id in turned:
+                row = await store.by_id(session, session_id)
+                if row is not None:
+                    row.linked = epochs.get(session_id) == row.epoch
+
+    # --- for records ----------------------------------------------------------------------------------------------
+
+    async def epoch_holder(self, session: AsyncSession, session_id: str, epoch: int) -> str | None:
+        """The gateway that holds or held an epoch; None if there was none of that number."""
+        row = await store.epoch(session, session_id, epoch)
+        return None if row is None else row.gateway_id
+
+    async def newest_epoch(self, session: AsyncSession, session_id: str) -> int:
+        """The number of the epoch that counts; 0 if the session was never leased."""
+        row = await store.by_id(session, session_id)
+        return 0 if row is None else row.epoch
+
+
+def _end_reason(row: SessionRow, told: EndReason) -> EndReason:
+    """What was wanted here is why it ended, whatever the gateway made of it in the meantime."""
+    if row.wanted_end is not None:
+        return row.wanted_end
+    if row.status is SessionStatus.ACTIVE and told is EndReason.FAILED_TO_START:
+        return EndReason.GATEWAY_LOST
+    return told
+
+
+def _unknown(session_id: str) -> SessionOrder:
+    return SessionOrder(
+        session_id=session_id, reason=EndReason.TERMINATED, message="The control plane does not know this session."
+    )
+
+
+def _refused(sentence: str) -> ProblemError:
+    return ProblemError(ProblemCode.LEASE_REFUSED, sentence)

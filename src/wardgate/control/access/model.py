@@ -1,0 +1,81 @@
+"""Sessions, their history, and the epochs under which gateways served them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ...api.models import EndReason, SessionStatus, VerificationState
+from ..db import Base
+from ..db.base import enum_column_type
+
+
+class SessionRow(Base):
+    """One session as it is now. Names are kept beside ids: a record must stay readable when what it names is gone."""
+
+    __tablename__ = "sessions"
+    __table_args__ = (
+        Index("ix_sessions_project_id_id", "project_id", "id"),
+        Index("ix_sessions_status", "status"),
+        Index("ix_sessions_gateway_id_status", "gateway_id", "status"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    resource_id: Mapped[str]
+    resource: Mapped[str]
+    account_id: Mapped[str]
+    account: Mapped[str]
+    user_id: Mapped[str]
+    user: Mapped[str]
+    gateway_id: Mapped[str]
+    gateway: Mapped[str]
+    reason: Mapped[str | None]
+    client: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    status: Mapped[SessionStatus] = mapped_column(enum_column_type(SessionStatus), default=SessionStatus.STARTING)
+    started_at: Mapped[datetime | None] = mapped_column(default=None)
+    ended_at: Mapped[datetime | None] = mapped_column(default=None)
+    end_reason: Mapped[EndReason | None] = mapped_column(enum_column_type(EndReason), default=None)
+    end_message: Mapped[str | None] = mapped_column(default=None)
+    # Somebody wants it ended and its gateway has not done so yet.
+    wanted_end: Mapped[EndReason | None] = mapped_column(enum_column_type(EndReason), default=None)
+    wanted_message: Mapped[str | None] = mapped_column(default=None)
+    epoch: Mapped[int] = mapped_column(default=0)
+    renew_by: Mapped[datetime | None] = mapped_column(default=None)
+    linked: Mapped[bool] = mapped_column(default=True)  # whether its gateway's last heartbeat listed it
+    # Kept by the records of the session as they arrive.
+    commands: Mapped[int] = mapped_column(default=0)
+    errors: Mapped[int] = mapped_column(default=0)
+    verification: Mapped[VerificationState] = mapped_column(
+        enum_column_type(VerificationState), default=VerificationState.OPEN
+    )
+
+
+class TransitionRow(Base):
+    """One step of a session's history; rows are added and never changed."""
+
+    __tablename__ = "session_transitions"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime]
+    status: Mapped[SessionStatus] = mapped_column(enum_column_type(SessionStatus))
+    end_reason: Mapped[EndReason | None] = mapped_column(enum_column_type(EndReason))
+    message: Mapped[str | None]
+    actor: Mapped[str]
+
+
+class EpochRow(Base):
+    """Which gateway holds, or held, which epoch of a session."""
+
+    __tablename__ = "session_epochs"
+
+    session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True)
+    gateway_id: Mapped[str]
+    leased_at: Mapped[datetime]

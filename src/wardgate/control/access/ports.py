@@ -1,0 +1,92 @@
+"""What access needs of its neighbours, in its own words.
+
+Fleet and resources lie below and are used as services; records lie above, so what they know (the acknowledged head)
+comes through a port that the wiring fills.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ...api.machine import Credentials, Head, MongoTarget, SessionOrder
+from ...api.models import Route
+from ..identity.actor import Binding, Scope
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """An account as access sees it, with its resource and the gateway that reaches it."""
+
+    project_id: str
+    resource_id: str
+    resource: str
+    account_id: str
+    account: str
+    gateway_id: str
+    gateway: str
+    require_mfa: bool
+    require_reason: bool
+    allow_admin: bool
+    needs_password: bool
+    max_duration: timedelta | None
+
+    @property
+    def scope(self) -> Scope:
+        """Where it is."""
+        return Scope(self.project_id, self.resource_id, self.account_id)
+
+
+class Catalogue(Protocol):
+    """Resources and accounts."""
+
+    async def account_facts(
+        self, session: AsyncSession, project_id: str, resource: str, account: str
+    ) -> AccountFacts | None:
+        """The account of that name on the resource of that name."""
+
+    async def account_facts_by_id(self, session: AsyncSession, account_id: str) -> AccountFacts | None:
+        """The account as it is now, None if it is gone."""
+
+    async def open_account(self, session: AsyncSession, account_id: str) -> tuple[MongoTarget, Credentials]:
+        """The deployment, and the credentials unsealed; for a lease only."""
+
+
+class Fleet(Protocol):
+    """Gateways and relays."""
+
+    async def gateway_online(self, gateway_id: str, *, wait: bool = False) -> bool:
+        """Whether the gateway is online; with `wait`, after giving one that is just starting a few seconds."""
+
+    async def routes(
+        self, session: AsyncSession, gateway_id: str, session_id: str, expires_at: datetime
+    ) -> list[Route]:
+        """The ways to the gateway that work now, each with its route token."""
+
+    def order_end(self, gateway_id: str, order: SessionOrder) -> None:
+        """Tell the gateway now, if its link is up; its next heartbeat is answered likewise."""
+
+
+class People(Protocol):
+    """Identity."""
+
+    async def user_bindings(self, session: AsyncSession, user_id: str) -> tuple[Binding, ...]:
+        """The bindings that a user has now; none for one who is gone or disabled."""
+
+
+class Heads(Protocol):
+    """Records."""
+
+    async def acknowledged_head(self, session: AsyncSession, session_id: str) -> Head | None:
+        """The last frame of the session that is durable here."""
+
+
+class NoHeads:
+    """Until records are wired: nothing was acknowledged."""
+
+    async def acknowledged_head(self, session: AsyncSession, session_id: str) -> Head | None:
+        """None."""
+        return None

@@ -1,0 +1,228 @@
+"""Sessions as people ask for them: granting, showing, terminating.
+
+What gateways say of sessions is in `gateways.py`, what time does to them in `sweep.py`; all three change a session
+through `lifecycle.Lifecycle` only.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ... import durations
+from ...api.models import EndReason, Page, Session, SessionGrant, SessionRequest, SessionStatus, VerificationState
+from ...api.problems import ProblemCode, ProblemError
+from ...errors import WardgateError
+from ...ids import Kind
+from ...net import certs
+from ...numbers import Numbers
+from ..audit_log import AuditLog, Event
+from ..db import Database
+from ..identity.actor import Actor, Scope, not_found
+from ..identity.permissions import Permission
+from ..paging import Paging, page_of
+from ..sources import Sources
+from ..vault import CertificateAuthority
+from . import gates, store
+from .describe import describe
+from .lifecycle import Lifecycle
+from .model import SessionRow
+from .ports import AccountFacts, Catalogue, Fleet
+
+
+class AccessService:
+    """Access for people."""
+
+    def __init__(
+        self,
+        database: Database,
+        audit_log: AuditLog,
+        sources: Sources,
+        numbers: Numbers,
+        ca: CertificateAuthority,
+        catalogue: Catalogue,
+        fleet: Fleet,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self._database = database
+        self._audit_log = audit_log
+        self._sources = sources
+        self._numbers = numbers
+        self._ca = ca
+        self._catalogue = catalogue
+        self._fleet = fleet
+        self._lifecycle = lifecycle
+
+    # --- granting -------------------------------------------------------------------------------------------------
+
+    async def create(self, actor: Actor, project_id: str, body: SessionRequest) -> SessionGrant:
+        """Open a session if every gate is passed; the problem of the first that is not, otherwise."""
+        wanted = _duration(body.duration)
+        key = _public_key(body.csr)
+        account = await self._account(actor, project_id, body)
+        try:
+            await gates.pass_all(gates.Wish(actor, account, body.reason, self._fleet))
+        except ProblemError as refused:
+            await self._note_refusal(actor, account, refused)
+            raise
+        granted, notices = _granted(wanted, account)
+        row = self._row(actor, account, body, granted)
+        async with self._database.write() as session:
+            await self._lifecycle.begin(session, row, actor.cause)
+            routes = await self._fleet.routes(session, row.gateway_id, row.id, row.expires_at)
+            if not routes:
+                raise ProblemError(
+                    ProblemCode.RELAY_UNAVAILABLE,
+                    f"No relay leads to the gateway {row.gateway} now, and it has no direct route: start a relay.",
+                )
+        certificate = self._ca.issue_session(key, row.id, row.gateway_id, row.expires_at)
+        return SessionGrant(
+            session=describe(row, self._sources.now(), gateway_online=True),
+            certificate=certs.to_pem(certificate, self._ca.intermediates["sessions"]).decode(),
+            gateway_id=row.gateway_id,
+            gateway_ca=certs.to_pem(self._ca.intermediates["gateways"]).decode(),
+            routes=routes,
+            granted_s=granted.total_seconds(),
+            notices=notices,
+        )
+
+    async def _account(self, actor: Actor, project_id: str, body: SessionRequest) -> AccountFacts:
+        async with self._database.read() as session:
+            facts = await self._catalogue.account_facts(session, project_id, body.resource, body.account)
+        if facts is None:
+            raise not_found(f"account {body.account} on a resource {body.resource}")
+        return facts
+
+    async def _note_refusal(self, actor: Actor, account: AccountFacts, refused: ProblemError) -> None:
+        async with self._database.write() as session:
+            await self._audit_log.append(
+                session,
+                actor.cause,
+                Event.SESSION_REFUSED,
+                account.account_id,
+                project_id=account.project_id,
+                details={"resource": account.resource, "account": account.account, "code": refused.code},
+            )
+
+    def _row(self, actor: Actor, account: AccountFacts, body: SessionRequest, granted: timedelta) -> SessionRow:
+        now = self._sources.now()
+        return SessionRow(
+            id=self._sources.new_id(Kind.SESSION),
+            project_id=account.project_id,
+            resource_id=account.resource_id,
+            resource=account.resource,
+            account_id=account.account_id,
+            account=account.account,
+            user_id=actor.user_id,
+            user=actor.email,
+            gateway_id=account.gateway_id,
+            gateway=account.gateway,
+            reason=body.reason,
+            client=body.client.model_dump(),
+            created_at=now,
+            expires_at=now + granted,
+            status=SessionStatus.STARTING,
+            epoch=0,
+            linked=True,
+            commands=0,
+            errors=0,
+            verification=VerificationState.OPEN,
+        )
+
+    # --- showing --------------------------------------------------------------------------------------------------
+
+    async def get(self, actor: Actor, session_id: str) -> Session:
+        """One session; ProblemError `not_found`."""
+        async with self._database.read() as session:
+            row = await self.visible(session, actor, session_id)
+        return await self._describe(row)
+
+    async def list_visible(self, actor: Actor, project_id: str, paging: Paging) -> Page[Session]:
+        """A project's sessions that the actor may see, newest first."""
+        all_of = [b.scope for b in actor.bindings if b.permits(Permission.ACCOUNT_SESSION_READ)]
+        own_of = [b.scope for b in actor.bindings if b.permits(Permission.ACCOUNT_OWN_SESSION_READ)]
+        async with self._database.read() as session:
+            rows = await store.newest(
+                session,
+                project_id,
+                scopes=all_of,
+                own_scopes=own_of,
+                user_id=actor.user_id,
+                after=paging.after,
+                limit=paging.limit + 1,
+            )
+        online = {row.gateway_id: False for row in rows}
+        for gateway_id in online:
+            online[gateway_id] = await self._fleet.gateway_online(gateway_id)
+        now = self._sources.now()
+        return page_of(rows, paging, lambda row: describe(row, now, online[row.gateway_id]), lambda row: row.id)
+
+    async def visible(self, session: AsyncSession, actor: Actor, session_id: str) -> SessionRow:
+        """The session's row if the actor may see it; ProblemError `not_found`, as for one that is not there."""
+        row = await store.by_id(session, session_id)
+        if row is None or not _sees(actor, row):
+            raise not_found(f"session {session_id[:64]}")
+        return row
+
+    async def _describe(self, row: SessionRow) -> Session:
+        return describe(row, self._sources.now(), await self._fleet.gateway_online(row.gateway_id))
+
+    # --- ending ---------------------------------------------------------------------------------------------------
+
+    async def terminate(self, actor: Actor, session_id: str) -> Session:
+        """Have it ended; one that has ended already stays as it is."""
+        async with self._database.write() as session:
+            row = await self.visible(session, actor, session_id)
+            own = Permission.ACCOUNT_OWN_SESSION_TERMINATE if row.user_id == actor.user_id else None
+            if own is None or not actor.may(own, scope_of(row)):
+                actor.require(Permission.ACCOUNT_SESSION_TERMINATE, scope_of(row), what=f"session {session_id}")
+            message = f"Terminated by {actor.email}."
+            await self._lifecycle.want_end(session, row, EndReason.TERMINATED, message, actor.cause)
+        self._lifecycle.push(row)
+        return await self._describe(row)
+
+    async def abandon(self, actor: Actor, session_id: str) -> Session:
+        """Its own user's CLI gave up before it was ready."""
+        async with self._database.write() as session:
+            row = await self.visible(session, actor, session_id)
+            if row.user_id != actor.user_id:
+                raise not_found(f"session {session_id[:64]}")
+            if row.status is SessionStatus.STARTING:
+                message = "The local proxy gave up before the session was ready."
+                await self._lifecycle.want_end(session, row, EndReason.FAILED_TO_START, message, actor.cause)
+        self._lifecycle.push(row)
+        return await self._describe(row)
+
+
+def scope_of(row: SessionRow) -> Scope:
+    """The account that the session is on."""
+    return Scope(row.project_id, row.resource_id, row.account_id)
+
+
+def _sees(actor: Actor, row: SessionRow) -> bool:
+    scope = scope_of(row)
+    if row.user_id == actor.user_id and actor.may(Permission.ACCOUNT_OWN_SESSION_READ, scope):
+        return True
+    return actor.may(Permission.ACCOUNT_SESSION_READ, scope)
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        return durations.parse(text)
+    except WardgateError as error:
+        raise ProblemError(ProblemCode.INVALID_DURATION, error.message) from error
+
+
+def _public_key(csr: str) -> certs.PublicKey:
+    try:
+        return certs.csr_public_key(csr.encode())
+    except WardgateError as error:
+        raise ProblemError(ProblemCode.INVALID_REQUEST, error.message) from error
+
+
+def _granted(wanted: timedelta, account: AccountFacts) -> tuple[timedelta, list[str]]:
+    if account.max_duration is None or wanted <= account.max_duration:
+        return wanted, []
+    longest = durations.format(account.max_duration)
+    return account.max_duration, [f"The account {account.account} allows at most {longest}: that is what was granted."]

@@ -1,0 +1,101 @@
+"""Queries of sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, false, func, or_, select, true, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ...api.models import SessionStatus
+from ..identity.actor import Scope
+from .model import EpochRow, SessionRow, TransitionRow
+from .states import LIVE
+
+
+async def by_id(session: AsyncSession, session_id: str) -> SessionRow | None:
+    """The session with that id."""
+    return await session.get(SessionRow, session_id)
+
+
+async def newest(
+    session: AsyncSession,
+    project_id: str,
+    *,
+    scopes: Iterable[Scope],
+    own_scopes: Iterable[Scope],
+    user_id: str,
+    after: str | None,
+    limit: int,
+) -> Sequence[SessionRow]:
+    """Sessions of a project, newest first: all within `scopes`, and the user's own within `own_scopes`."""
+    own = and_(SessionRow.user_id == user_id, _within(own_scopes))
+    query = (
+        select(SessionRow)
+        .where(SessionRow.project_id == project_id, or_(_within(scopes), own))
+        .order_by(SessionRow.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        query = query.where(SessionRow.id < after)
+    return list(await session.scalars(query))
+
+
+def _within(scopes: Iterable[Scope]) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = []
+    for scope in scopes:
+        if scope.account_id is not None:
+            conditions.append(SessionRow.account_id == scope.account_id)
+        elif scope.resource_id is not None:
+            conditions.append(SessionRow.resource_id == scope.resource_id)
+        elif scope.project_id is not None:
+            conditions.append(SessionRow.project_id == scope.project_id)
+        else:
+            conditions.append(true())
+    return or_(*conditions) if conditions else false()
+
+
+async def live(session: AsyncSession, gateway_id: str | None = None) -> Sequence[SessionRow]:
+    """Sessions that have not ended; of one gateway, or of all."""
+    query = select(SessionRow).where(SessionRow.status.in_(LIVE))
+    if gateway_id is not None:
+        query = query.where(SessionRow.gateway_id == gateway_id)
+    return list(await session.scalars(query))
+
+
+async def live_count(session: AsyncSession, gateway_id: str) -> int:
+    """How many sessions a gateway carries."""
+    query = select(func.count()).where(SessionRow.gateway_id == gateway_id, SessionRow.status == SessionStatus.ACTIVE)
+    return int(await session.scalar(query) or 0)
+
+
+async def live_on_resource(session: AsyncSession, resource_id: str) -> Sequence[SessionRow]:
+    """Sessions of a resource that have not ended."""
+    query = select(SessionRow).where(SessionRow.resource_id == resource_id, SessionRow.status.in_(LIVE))
+    return list(await session.scalars(query))
+
+
+async def next_number(session: AsyncSession, session_id: str) -> int:
+    """The number of the next transition."""
+    query = select(func.max(TransitionRow.number)).where(TransitionRow.session_id == session_id)
+    return int(await session.scalar(query) or 0) + 1
+
+
+async def epoch(session: AsyncSession, session_id: str, number: int) -> EpochRow | None:
+    """One epoch."""
+    return await session.get(EpochRow, (session_id, number))
+
+
+async def add_counts(session: AsyncSession, session_id: str, commands: int, errors: int) -> None:
+    """Count what arrived."""
+    await session.execute(
+        update(SessionRow)
+        .where(SessionRow.id == session_id)
+        .values(commands=SessionRow.commands + commands, errors=SessionRow.errors + errors)
+    )
+
+
+async def renew(session: AsyncSession, ids: Iterable[str], renew_by: datetime) -> None:
+    """Push the deadline of these leases out."""
+    await session.execute(update(SessionRow).where(SessionRow.id.in_(list(ids))).values(renew_by=renew_by))
