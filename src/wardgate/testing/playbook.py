@@ -138,7 +138,7 @@ class Playbook:
         self._seq = 0
         self._pending_intent = False
 
-    # --- inputs -----------------------------------------------------------------------------------------------------
+    # --- inputs -------------------------------------------------------------------------------------------------------
 
     def start(self) -> list[str]:
         """The stream opens."""
@@ -167,13 +167,17 @@ class Playbook:
         self.server(reply(2, n=0))
         self.clear()
 
+    def state(self) -> str:
+        """The name of the machine's state."""
+        return self.machine.state.name
+
     def clear(self) -> None:
         """Forget what happened so far."""
         self.actions.clear()
         self.records.clear()
         self.to_client = self.to_server = b""
 
-    # --- the pump's part --------------------------------------------------------------------------------------------
+    # --- the pump's part ----------------------------------------------------------------------------------------------
 
     def run(self, actions: list[do.Action]) -> list[str]:
         """Carry actions out as the pump would; their lines."""
