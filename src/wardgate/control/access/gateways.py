@@ -35,14 +35,14 @@ from ..vault import AuditKeys
 from . import store
 from .lifecycle import Lifecycle, order_for
 from .model import EpochRow, SessionRow
-from .ports import AccountFacts, Catalogue, Heads, NoHeads, People
+from .ports import AccountFacts, Catalogue, Heads, People
 from .states import LIVE
 
 _RENEW_EVERY = timedelta(seconds=60)  # a lease's deadline is written at most this often
 
 
 class GatewayAccess:
-    """Access for gateways. `heads` is filled by the wiring, since records lie above."""
+    """Access for gateways. `heads` answers with the last frame of a session that is durable here."""
 
     def __init__(
         self,
@@ -53,6 +53,7 @@ class GatewayAccess:
         catalogue: Catalogue,
         people: People,
         lifecycle: Lifecycle,
+        heads: Heads,
     ) -> None:
         self._database = database
         self._sources = sources
@@ -61,7 +62,7 @@ class GatewayAccess:
         self._catalogue = catalogue
         self._people = people
         self._lifecycle = lifecycle
-        self.heads: Heads = NoHeads()
+        self._heads = heads
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
@@ -77,7 +78,7 @@ class GatewayAccess:
             row.renew_by = now + timedelta(seconds=self._numbers.lease_renew)
             session.add(EpochRow(session_id=row.id, epoch=row.epoch, gateway_id=gateway_id, leased_at=now))
             await session.flush()
-            head = await self.heads.acknowledged_head(session, row.id)
+            head = await self._heads(session, row.id)
         secrets = LeaseSecrets(credentials=credentials).model_dump_json().encode()
         return Lease(
             session_id=row.id,
@@ -201,18 +202,6 @@ class GatewayAccess:
                 row = await store.by_id(session, session_id)
                 if row is not None:
                     row.linked = epochs.get(session_id) == row.epoch
-
-    # --- for records ----------------------------------------------------------------------------------------------
-
-    async def epoch_holder(self, session: AsyncSession, session_id: str, epoch: int) -> str | None:
-        """The gateway that holds or held an epoch; None if there was none of that number."""
-        row = await store.epoch(session, session_id, epoch)
-        return None if row is None else row.gateway_id
-
-    async def newest_epoch(self, session: AsyncSession, session_id: str) -> int:
-        """The number of the epoch that counts; 0 if the session was never leased."""
-        row = await store.by_id(session, session_id)
-        return 0 if row is None else row.epoch
 
 
 def _end_reason(row: SessionRow, told: EndReason) -> EndReason:

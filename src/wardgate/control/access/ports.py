@@ -6,9 +6,10 @@ comes through a port that the wiring fills.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -77,16 +78,5 @@ class People(Protocol):
         """The bindings that a user has now; none for one who is gone or disabled."""
 
 
-class Heads(Protocol):
-    """Records."""
-
-    async def acknowledged_head(self, session: AsyncSession, session_id: str) -> Head | None:
-        """The last frame of the session that is durable here."""
-
-
-class NoHeads:
-    """Until records are wired: nothing was acknowledged."""
-
-    async def acknowledged_head(self, session: AsyncSession, session_id: str) -> Head | None:
-        """None."""
-        return None
+# Records: the last frame of a session that is durable here, None before the first.
+Heads: TypeAlias = Callable[[AsyncSession, str], Awaitable[Head | None]]

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.models import SessionStatus
 from ..identity.actor import Scope
-from .model import EpochRow, SessionRow, TransitionRow
+from .model import SessionRow, TransitionRow
 from .states import LIVE
 
 
@@ -80,20 +80,6 @@ async def next_number(session: AsyncSession, session_id: str) -> int:
     """The number of the next transition."""
     query = select(func.max(TransitionRow.number)).where(TransitionRow.session_id == session_id)
     return int(await session.scalar(query) or 0) + 1
-
-
-async def epoch(session: AsyncSession, session_id: str, number: int) -> EpochRow | None:
-    """One epoch."""
-    return await session.get(EpochRow, (session_id, number))
-
-
-async def add_counts(session: AsyncSession, session_id: str, commands: int, errors: int) -> None:
-    """Count what arrived."""
-    await session.execute(
-        update(SessionRow)
-        .where(SessionRow.id == session_id)
-        .values(commands=SessionRow.commands + commands, errors=SessionRow.errors + errors)
-    )
 
 
 async def renew(session: AsyncSession, ids: Iterable[str], renew_by: datetime) -> None:

@@ -1,0 +1,61 @@
+"""What records need to know of sessions, and what they keep up to date in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ...api.models import SessionStatus, VerificationState
+from ..identity.actor import Scope
+from . import store
+from .model import EpochRow, SessionRow
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlace:
+    """A session as its records see it. `epochs` maps each epoch's number to the gateway that was leased it."""
+
+    session_id: str
+    scope: Scope
+    user_id: str
+    ended: bool
+    epochs: Mapping[int, str]
+
+
+class SessionDirectory:
+    """Looks sessions up for records, and keeps the counts that their rows show."""
+
+    async def record_place(self, session: AsyncSession, session_id: str) -> RecordPlace | None:
+        """Where the records of a session belong; None if there is no such session."""
+        row = await store.by_id(session, session_id)
+        if row is None:
+            return None
+        rows = await session.scalars(select(EpochRow).where(EpochRow.session_id == session_id))
+        epochs = {epoch.epoch: epoch.gateway_id for epoch in rows}
+        scope = Scope(row.project_id, row.resource_id, row.account_id)
+        return RecordPlace(row.id, scope, row.user_id, row.status is SessionStatus.ENDED, epochs)
+
+    async def record_counts(self, session: AsyncSession, session_id: str, commands: int, errors: int) -> None:
+        """Add what arrived."""
+        await session.execute(
+            update(SessionRow)
+            .where(SessionRow.id == session_id)
+            .values(commands=SessionRow.commands + commands, errors=SessionRow.errors + errors)
+        )
+
+    async def record_verification(self, session: AsyncSession, session_id: str, state: VerificationState) -> None:
+        """Say what the check of the session's chain found."""
+        await session.execute(update(SessionRow).where(SessionRow.id == session_id).values(verification=state))
+
+    async def unverified(self, session: AsyncSession, limit: int) -> list[str]:
+        """Ended sessions whose chain has not been judged yet, oldest first."""
+        query = (
+            select(SessionRow.id)
+            .where(SessionRow.status == SessionStatus.ENDED, SessionRow.verification == VerificationState.OPEN)
+            .order_by(SessionRow.id)
+            .limit(limit)
+        )
+        return list(await session.scalars(query))
