@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +30,7 @@ _READY_SECONDS = 20.0
 _STOP_SECONDS = 3.0
 _BACK_OFF = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 _PR_SET_PDEATHSIG = 1
-_PROGRAM: Final = "from wardgate.cli.main import main; main()"
+_PROGRAM: Final = (sys.executable, "-I", "-c", "from wardgate.cli.main import main; main()")
 # What a program needs of the environment to run at all; everything else stays with us.
 _KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _IDENTITY = "identity.json"
@@ -43,13 +43,23 @@ class EmbeddedRelay:
     """Started once, then kept running."""
 
     def __init__(
-        self, tokens: RelayTokens, listen: Address, advertise: str, *, ca_file: str | None, as_json: bool
+        self,
+        tokens: RelayTokens,
+        listen: Address,
+        advertise: str,
+        *,
+        ca_file: str | None = None,
+        as_json: bool = False,
+        program: Sequence[str] = _PROGRAM,
+        back_off: Sequence[float] = _BACK_OFF,
     ) -> None:
         self._tokens = tokens
         self._listen = listen
         self._advertise = advertise
         self._ca_file = ca_file
         self._as_json = as_json
+        self._program = program
+        self._back_off = back_off
         self._folder = Path(tempfile.mkdtemp(prefix="wardgate-relay-"))
         self._child: asyncio.subprocess.Process | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -73,7 +83,7 @@ class EmbeddedRelay:
         while True:
             assert self._child is not None
             status = await self._child.wait()
-            pause = _BACK_OFF[min(failures, len(_BACK_OFF) - 1)]
+            pause = self._back_off[min(failures, len(self._back_off) - 1)]
             _log.error("the embedded relay ended; starting it again", status=status, in_s=pause)
             await asyncio.sleep(pause)
             try:
@@ -86,13 +96,12 @@ class EmbeddedRelay:
 
     async def _spawn(self) -> None:
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        if self._ca_file is not None:
-            environment["WARDGATE_CA_FILE"] = self._ca_file
         if not (self._folder / _IDENTITY).exists():
             environment["WARDGATE_ENROLMENT_TOKEN"] = await self._tokens.embedded_relay_token(self._advertise)
         self._child = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-c", _PROGRAM, "relay", "run", "--name", "embedded"),
+            *(*self._program, "relay", "run", "--name", "embedded"),
             *("--listen", str(self._listen), "--advertise", self._advertise, "--data-dir", str(self._folder)),
+            *(() if self._ca_file is None else ("--ca-file", self._ca_file)),
             *(("--json",) if self._as_json else ()),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
