@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import bson
@@ -15,7 +16,7 @@ TAIL: dict[str, Any] = {"ok": 1.0, "operationTime": bson.Timestamp(1, 1)}
 def in_pieces(data: bytes, cuts: list[int]) -> ReplyFacts:
     places = sorted({cut % (len(data) + 1) for cut in cuts} | {0, len(data)})
     scanner = ReplyScanner()
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         scanner.feed(data[start:end])
     return scanner.finish()
 

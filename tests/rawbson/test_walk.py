@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import datetime
 from typing import Any
 
@@ -98,10 +99,8 @@ def test_one_wrong_byte_raises_only_bson_errors(document: dict[str, Any], place:
 @example(b"\xff\xff\xff\x7f\x03a\0")
 def test_any_bytes_raise_only_bson_errors(data: bytes) -> None:
     for call in (walk.validate, walk.top_level, walk.first_key, lambda d: walk.find(d, b"x")):
-        try:
+        with contextlib.suppress(BsonError):
             call(data)
-        except BsonError:
-            pass
 
 
 @given(DOCUMENTS, st.integers(0))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import struct
 
 import bson
@@ -217,26 +218,20 @@ def test_changed_messages_raise_protocol_errors_only(raw: bytes, changes: list[t
         data[place % len(data)] = value
     data[:4] = len(data).to_bytes(4, "little")
     for parser in (lambda r: parse(parse_request(r)), parse_reply):
-        try:
+        with contextlib.suppress(ProtocolError):
             parser(bytes(data))
-        except ProtocolError as error:
-            assert error.message
 
 
 @given(st.binary(max_size=200), st.sampled_from([2013, 2004, 1, 2012]))
 @example(b"\0" * 5, 2013)
 def test_any_rest_raises_protocol_errors_only(rest: bytes, opcode: int) -> None:
     for parser in (lambda r: parse(parse_request(r)), parse_reply):
-        try:
+        with contextlib.suppress(RemoteProtocolError):
             parser(message(opcode, rest))
-        except RemoteProtocolError as error:
-            assert error.message
 
 
 @given(st.sampled_from(MESSAGES), st.integers(0))
 def test_cut_messages_raise_protocol_errors_only(raw: bytes, place: int) -> None:
     cut = raw[16 : 16 + place % (len(raw) - 16)]
-    try:
+    with contextlib.suppress(RemoteProtocolError):
         parse(parse_request(message(header_of(raw).opcode, cut)))
-    except RemoteProtocolError as error:
-        assert error.message

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import bson
 import pytest
 from hypothesis import given
@@ -27,7 +29,7 @@ def test_facts_of_a_message_however_it_comes(raw: bytes, cuts: list[int]) -> Non
     assert scan_message(raw) == FACTS
     reader, scanner = PieceReader(48_000_000), MessageScanner()
     places = sorted({cut % (len(raw) + 1) for cut in cuts} | {0, len(raw)})
-    for start, end in zip(places, places[1:], strict=False):
+    for start, end in itertools.pairwise(places):
         for piece in reader.feed(raw[start:end]):
             scanner.feed(piece.data)
     assert scanner.finish() == FACTS
