@@ -220,3 +220,20 @@ async def test_an_election_is_waited_for(
 
     address = await start_server(mongo_double(answer))
     assert (await probe.test(target_of(address), None)).ok
+
+
+async def test_a_secondary_that_lags_behind_a_new_user_is_waited_for(
+    target_of: TargetOf, login_of: LoginOf, mongod_rs3: MongoDeployment
+) -> None:
+    lagging = (await asyncio.to_thread(mongod_rs3.secondaries))[0]
+    point = {"configureFailPoint": "rsSyncApplyStop"}
+    with mongod_rs3.client(member=lagging) as secondary, mongod_rs3.client() as root:
+        secondary.admin.command({**point, "mode": "alwaysOn"})
+        try:
+            root.admin.command("createUser", "late", pwd="pw", roles=[], writeConcern={"w": 1})
+            testing = asyncio.create_task(probe.test(target_of(mongod_rs3), Login("late", Secret("pw"), "admin")))
+            await asyncio.wait([testing], timeout=0.5)
+        finally:
+            secondary.admin.command({**point, "mode": "off"})
+        assert (await testing).ok
+        root.admin.command("dropUser", "late")

@@ -33,6 +33,7 @@ ELECTION_POLL = 0.5
 _SHARE = 0.8  # of the whole test's time; the rest is for fetching the credentials and for reporting
 PLAIN_PROBE = 2.0  # for the second look that tells "no TLS" from "cut"
 _TOLERATED = frozenset({Code.DNS_FAILED, Code.TCP_REFUSED, Code.TCP_TIMEOUT, Code.TCP_UNREACHABLE})
+LAG_WAIT, LAG_POLL = 3.0, 0.25  # a secondary may not have heard yet of a user that the primary knows
 _NO_LOGIN = frozenset({Role.ARBITER, Role.OTHER, Role.UNKNOWN})  # they hold no users, or do not serve yet
 _MAYBE_NOT_TLS = frozenset({Code.TLS_FAILED, Code.TLS_TIMEOUT})
 
@@ -57,6 +58,8 @@ class Probe:
     target: Target
     login: Login | None
     _hops: dict[str, list[Hop]] = field(default_factory=dict)
+    _reached: dict[str, Role] = field(default_factory=dict)
+    _connections: dict[str, ServerConnection] = field(default_factory=dict)
     _discovery: Discovery = field(init=False)
 
     def __post_init__(self) -> None:
@@ -64,13 +67,20 @@ class Probe:
         self._discovery = Discovery(target.seeds, set_name=target.set_name, direct=target.direct)
 
     async def run(self) -> None:
-        """Seeds first, then the members that they name, then the verdict over all."""
-        with self._timed() as elapsed:
-            await self._test_all(self.target.seeds)
-            while new := [each for each in self._discovery.addresses if each not in self._hops]:
-                await self._test_all(new)
-            topology = await self._after_election()
-        self._judge(topology, elapsed())
+        """Seeds first, then the members that they name, then the logins, then the verdict over all."""
+        try:
+            with self._timed() as elapsed:
+                await self._test_all(self.target.seeds)
+                while new := [each for each in self._discovery.addresses if each not in self._hops]:
+                    await self._test_all(new)
+                topology = await self._after_election()
+                duration = elapsed()
+            if self.login is not None and topology.problem is None:
+                await self._log_in_everywhere(self.login, topology.primary)
+            self._judge(topology, duration)
+        finally:
+            for connection in self._connections.values():
+                connection.abort()
 
     def result(self) -> TestResult:
         """What was found so far."""
@@ -82,12 +92,6 @@ class Probe:
     def failed(self, kind: HopKind, address: str, error: MongoError, duration: float) -> None:
         """Note a hop that failed."""
         self._hops.setdefault(address, []).append(_failed(kind, address, error, duration))
-
-    @property
-    def _login_refused(self) -> bool:
-        """One refusal says it for all members: a second one would only fill the servers' logs."""
-        hops = (hop for member in self._hops.values() for hop in member)
-        return any(hop.code == Code.LOGIN_FAILED for hop in hops)
 
     # --- one member ----------------------------------------------------------------------------------------------
 
@@ -104,12 +108,8 @@ class Probe:
         except MongoError as error:
             self._discovery.update(Description.unknown(address, error.message))
             return
-        try:
-            await self._talk(connection)
-        except MongoError:
-            pass  # it is a hop by now
-        finally:
-            connection.abort()
+        self._connections[address] = connection
+        await self._greet(connection)
 
     async def _secure(self, address: str, dial: Callable[[], Awaitable[ServerConnection]]) -> ServerConnection:
         if self.target.tls is None:
@@ -126,7 +126,7 @@ class Probe:
 
         return await self._hop(HopKind.TLS, address, step, done)
 
-    async def _talk(self, connection: ServerConnection) -> None:
+    async def _greet(self, connection: ServerConnection) -> None:
         address = connection.address
         with self._timed() as elapsed:
             try:
@@ -138,24 +138,14 @@ class Probe:
                     )
             except MongoError as error:
                 refined = await self._refined(address, error)
-                self._discovery.update(Description.unknown(address, refined.message))
                 # A certificate that the server wants from us is asked for after the handshake (TLS 1.3).
                 kind = HopKind.TLS if refined.code.startswith("tls_") else HopKind.TOPOLOGY
                 self.failed(kind, address, refined, elapsed())
-                raise refined from error
-        description = Description.of(address, hello)
+                description = Description.unknown(address, refined.message)
+            else:
+                description = Description.of(address, hello)
+        self._reached[address] = description.role
         self._discovery.update(description)
-        login = self.login
-        if login is not None and description.role not in _NO_LOGIN and not self._login_refused:
-            done = f"user {quoted(login.username)} of database {quoted(login.auth_database)}"
-            await self._hop(HopKind.LOGIN, address, lambda: self._log_in(connection, login), done)
-
-    async def _log_in(self, connection: ServerConnection, login: Login) -> None:
-        try:
-            async with asyncio.timeout(self.target.numbers.server_login):
-                await connection.log_in(login)
-        except TimeoutError as error:
-            raise MongoError(Code.SERVER_SILENT, f"{connection.address} did not finish the login in time.") from error
 
     async def _refined(self, address: str, error: MongoError) -> MongoError:
         """A server that hangs up on plain bytes may want TLS: try it before saying anything."""
@@ -175,6 +165,47 @@ class Probe:
                 return True
         except MongoError:
             return False
+
+    # --- logins ---------------------------------------------------------------------------------------------------
+
+    async def _log_in_everywhere(self, login: Login, primary: str | None) -> None:
+        """The primary first: its refusal is the truth, and asking the others would only fill their logs."""
+        usable = [address for address, role in self._reached.items() if role not in _NO_LOGIN]
+        if primary in usable and not await self._log_in(login, primary, patience=0.0):
+            return
+        patience = LAG_WAIT if primary in usable else 0.0
+        await asyncio.gather(*(self._log_in(login, each, patience) for each in usable if each != primary))
+
+    async def _log_in(self, login: Login, address: str, patience: float) -> bool:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + patience
+
+        async def step() -> None:
+            while True:
+                try:
+                    return await self._log_in_once(login, self._connections[address])
+                except MongoError as error:
+                    if error.code != Code.LOGIN_FAILED or loop.time() >= until:
+                        raise
+                await asyncio.sleep(LAG_POLL)
+                self._connections[address].abort()
+                self._connections[address] = await ServerConnection.open(
+                    self.target, address, purpose="connection test"
+                )
+
+        done = f"user {quoted(login.username)} of database {quoted(login.auth_database)}"
+        try:
+            await self._hop(HopKind.LOGIN, address, step, done)
+        except MongoError:
+            return False
+        return True
+
+    async def _log_in_once(self, login: Login, connection: ServerConnection) -> None:
+        try:
+            async with asyncio.timeout(self.target.numbers.server_login):
+                await connection.log_in(login)
+        except TimeoutError as error:
+            raise MongoError(Code.SERVER_SILENT, f"{connection.address} did not finish the login in time.") from error
 
     # --- all of them ----------------------------------------------------------------------------------------------
 
