@@ -19,6 +19,7 @@ from wardgate.audit.chain import (
     EpochHead,
     Link,
     check_epoch,
+    open_frame,
     parse_epoch_head,
     seal_statement,
     tail_frame,
@@ -58,13 +59,20 @@ def test_reading_goes_on_from_a_checked_place(at: int) -> None:
     assert [second.accept(frame) for frame in frames[at + 1 :]] == [b"record %d" % i for i in range(at, 6)]
 
 
+def test_one_frame_opens_by_itself() -> None:
+    frames = _epoch()
+    assert open_frame(frames[4], KEY) == b"record 3"
+    with pytest.raises(ChainBroken):
+        open_frame(frames[4], os.urandom(32))
+
+
 def test_a_tail_closes_the_epoch() -> None:
     frames = _epoch()
-    last = check_epoch(_reader(), frames)
+    last = list(check_epoch(_reader(), frames))[-1]
     tail = split(tail_frame(SESSION, last))[0]
     assert tail.raw == tail_frame(SESSION, last)
     reader = _reader()
-    check_epoch(reader, [*frames, tail])
+    list(check_epoch(reader, [*frames, tail]))
     assert reader.closed
     writer = ChainWriter(SESSION, 2, KEY, HEAD)
     for i in range(6):
@@ -138,13 +146,13 @@ def _stale(frames: list[Frame]) -> list[Frame]:
 )
 def test_tampering_is_named(tamper: Callable[[list[Frame]], list[Frame]], how: Break, seq: int) -> None:
     with pytest.raises(ChainBroken) as caught:
-        check_epoch(_reader(), tamper(_epoch()))
+        list(check_epoch(_reader(), tamper(_epoch())))
     assert (caught.value.how, caught.value.epoch, caught.value.seq) == (how, 2, seq)
 
 
 def test_another_key_opens_nothing() -> None:
     with pytest.raises(ChainBroken) as caught:
-        check_epoch(ChainReader(SESSION, 2, os.urandom(32)), _epoch())
+        list(check_epoch(ChainReader(SESSION, 2, os.urandom(32)), _epoch()))
     assert (caught.value.how, caught.value.seq) == (Break.BAD_TAG, 1)
 
 

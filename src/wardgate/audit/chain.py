@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -186,10 +186,7 @@ class ChainReader:
         if head.kind == Kind.TAIL:
             previous, document = _tail_hash(frame), None
         else:
-            try:
-                plain = self._aead.decrypt(head.seq.to_bytes(12, "big"), frame.raw[HEAD_BYTES:], frame.aad)
-            except InvalidTag as error:
-                raise ChainBroken(Break.BAD_TAG, self._epoch, head.seq, "the frame was altered") from error
+            plain = _decrypt(self._aead, frame)
             previous, document = plain[:HASH_BYTES], plain[HASH_BYTES:]
         if previous != self.hash:
             raise ChainBroken(
@@ -205,21 +202,31 @@ def _tail_hash(frame: Frame) -> bytes:
         raise ChainBroken(Break.DAMAGED, frame.head.epoch, frame.head.seq, "the tail can't be read") from error
 
 
-def check_epoch(reader: ChainReader, frames: Iterable[Frame]) -> Link:
-    """Check a whole stored epoch; its last place, or ChainBroken with the difference between a gap and a swap told."""
-    frames = list(frames)
-    for index, frame in enumerate(frames):
+def check_epoch(reader: ChainReader, frames: Iterable[Frame]) -> Iterator[Link]:
+    """Check a whole stored epoch, frame by frame: each place as it is found good. ChainBroken at the first that is not,
+    a swap told from a gap."""
+    following = iter(frames)
+    for frame in following:
         try:
             reader.accept(frame)
         except ChainBroken as broken:
-            if broken.how is Break.GAP and _appears(frames[index:], reader.seq + 1):
+            if broken.how is Break.GAP and any(later.head.seq == broken.seq for later in following):
                 raise ChainBroken(Break.REORDERED, broken.epoch, broken.seq, broken.detail) from broken
             raise
-    return reader.link
+        yield reader.link
 
 
-def _appears(frames: Sequence[Frame], seq: int) -> bool:
-    return any(frame.head.seq == seq for frame in frames)
+def open_frame(frame: Frame, key: bytes) -> bytes:
+    """The document of one record frame by itself, for reading what was checked before; ChainBroken if it is altered."""
+    return _decrypt(AESGCM(key), frame)[HASH_BYTES:]
+
+
+def _decrypt(aead: AESGCM, frame: Frame) -> bytes:
+    head = frame.head
+    try:
+        return aead.decrypt(head.seq.to_bytes(12, "big"), frame.payload, frame.aad)
+    except InvalidTag as error:
+        raise ChainBroken(Break.BAD_TAG, head.epoch, head.seq, "the frame was altered") from error
 
 
 def seal_statement(session_id: str, heads: Iterable[Link], *, final: bool, sealed_at_us: int) -> bytes:
