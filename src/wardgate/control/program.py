@@ -82,10 +82,10 @@ async def _serve(
             await _first(stop.wait(), serving)
     finally:
         services.stopping.set()
+        server.should_exit = True
         await jobs.stop()
         if relay is not None:
             await relay.stop()
-        server.should_exit = True
         await asyncio.wait([serving])
     serving.result()
 

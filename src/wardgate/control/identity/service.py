@@ -212,7 +212,7 @@ class IdentityService:
         return Actor(user.id, user.email, sign_in.id, cause, held)
 
     async def user_bindings(self, session: AsyncSession, user_id: str) -> tuple[Binding, ...]:
-        """What is bound to a user now: for whoever must ask again later, as a live session must."""
+        """What a user has now, nothing if disabled or gone: for whoever asks again later, as a live session must."""
         return await store.bindings(session, user_id, self._sources.now())
 
     async def sweep(self) -> None:

@@ -39,11 +39,13 @@ async def live_sign_in(
 
 
 async def bindings(session: AsyncSession, user_id: str, now: datetime) -> tuple[Binding, ...]:
-    """The bindings in force."""
+    """The bindings in force; none of a user who is disabled."""
     rows = await session.scalars(
         select(RoleBindingRow)
+        .join(UserRow, UserRow.id == RoleBindingRow.user_id)
         .where(
             RoleBindingRow.user_id == user_id,
+            UserRow.disabled_at.is_(None),
             or_(RoleBindingRow.expires_at.is_(None), RoleBindingRow.expires_at > now),
         )
         .order_by(RoleBindingRow.id)
