@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from ...api.problems import ProblemCode, ProblemError
 from ..identity.actor import Actor
 from ..identity.permissions import Permission
-from .ports import AccountFacts, Fleet
+from ..resources.facts import AccountFacts
+from .ports import Fleet
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,12 +30,13 @@ from ...numbers import Numbers
 from ..audit_log import Cause
 from ..db import Database
 from ..identity.permissions import Permission
+from ..resources.facts import AccountFacts
 from ..sources import Sources
 from ..vault import AuditKeys
 from . import store
 from .lifecycle import Lifecycle, order_for
 from .model import EpochRow, SessionRow
-from .ports import AccountFacts, Catalogue, Heads, People
+from .ports import Catalogue, Heads, People
 from .states import LIVE
 
 _RENEW_EVERY = timedelta(seconds=60)  # a lease's deadline is written at most this often

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,6 +23,7 @@ class RecordPlace:
     scope: Scope
     user_id: str
     ended: bool
+    ended_at: datetime | None
     epochs: Mapping[int, str]
 
 
@@ -36,7 +38,7 @@ class SessionDirectory:
         rows = await session.scalars(select(EpochRow).where(EpochRow.session_id == session_id))
         epochs = {epoch.epoch: epoch.gateway_id for epoch in rows}
         scope = Scope(row.project_id, row.resource_id, row.account_id)
-        return RecordPlace(row.id, scope, row.user_id, row.status is SessionStatus.ENDED, epochs)
+        return RecordPlace(row.id, scope, row.user_id, row.status is SessionStatus.ENDED, row.ended_at, epochs)
 
     async def record_counts(self, session: AsyncSession, session_id: str, commands: int, errors: int) -> None:
         """Add what arrived."""

@@ -7,38 +7,15 @@ comes through a port that the wiring fills.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.machine import Credentials, Head, MongoTarget, SessionOrder
 from ...api.models import Route
-from ..identity.actor import Binding, Scope
-
-
-@dataclass(frozen=True, slots=True)
-class AccountFacts:
-    """An account as access sees it, with its resource and the gateway that reaches it."""
-
-    project_id: str
-    resource_id: str
-    resource: str
-    account_id: str
-    account: str
-    gateway_id: str
-    gateway: str
-    require_mfa: bool
-    require_reason: bool
-    allow_admin: bool
-    needs_password: bool
-    max_duration: timedelta | None
-
-    @property
-    def scope(self) -> Scope:
-        """Where it is."""
-        return Scope(self.project_id, self.resource_id, self.account_id)
+from ..identity.actor import Binding
+from ..resources.facts import AccountFacts
 
 
 class Catalogue(Protocol):

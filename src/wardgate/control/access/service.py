@@ -22,13 +22,14 @@ from ..db import Database
 from ..identity.actor import Actor, Scope, not_found
 from ..identity.permissions import Permission
 from ..paging import Paging, page_of
+from ..resources.facts import AccountFacts
 from ..sources import Sources
 from ..vault import CertificateAuthority
 from . import gates, store
 from .describe import describe
 from .lifecycle import Lifecycle
 from .model import SessionRow
-from .ports import AccountFacts, Catalogue, Fleet
+from .ports import Catalogue, Fleet
 
 
 class AccessService:

@@ -1,0 +1,101 @@
+"""The control links that are up: where to say something to a gateway now.
+
+A link is a hint and no more. What it says is also in the next heartbeat's answer, so nothing is kept for a gateway that
+is away. Law: a slow link is cut rather than waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from ...api.machine import LinkEvent
+
+_QUEUED_MOST: Final = 256
+_COMMENT_SECONDS: Final = 10.0  # shorter than any proxy's idle time-out, and than the gateway's patience
+
+
+class Link:
+    """One connected gateway."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[LinkEvent | None] = asyncio.Queue(_QUEUED_MOST)
+
+    def push(self, event: LinkEvent) -> None:
+        """Queue `event`; a link that can't keep up ends."""
+        try:
+            self._queue.put_nowait(event)
+        except asyncio.QueueFull:
+            self.close()
+
+    def close(self) -> None:
+        """End the stream once what is queued has been sent, or at once where the queue is full."""
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(None)
+
+    async def lines(self, stopping: asyncio.Event) -> AsyncIterator[str]:
+        """The stream in the form of server-sent events, with a comment when there is nothing to say."""
+        yield ": linked\n\n"
+        stopped = asyncio.ensure_future(stopping.wait())
+        try:
+            while not stopped.done():
+                waiting = asyncio.ensure_future(self._queue.get())
+                await asyncio.wait({waiting, stopped}, timeout=_COMMENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if not waiting.done():
+                    waiting.cancel()
+                    yield ": \n\n"
+                    continue
+                event = waiting.result()
+                if event is None:
+                    return
+                yield f"data: {event.model_dump_json(exclude_none=True)}\n\n"
+        finally:
+            stopped.cancel()
+
+
+class LinkHub:
+    """All links of this node."""
+
+    def __init__(self) -> None:
+        self._links: defaultdict[str, set[Link]] = defaultdict(set)
+        self._changed = asyncio.Event()
+
+    @contextmanager
+    def connected(self, gateway_id: str) -> Iterator[Link]:
+        """A link for as long as the block lasts."""
+        link = Link()
+        self._links[gateway_id].add(link)
+        self._changed.set()
+        try:
+            yield link
+        finally:
+            self._links[gateway_id].discard(link)
+
+    def is_linked(self, gateway_id: str) -> bool:
+        """Whether the gateway listens now."""
+        return bool(self._links.get(gateway_id))
+
+    async def wait_linked(self, gateway_id: str, seconds: float) -> bool:
+        """Whether it listens by then."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not self.is_linked(gateway_id):
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def push(self, gateway_id: str, event: LinkEvent) -> None:
+        """Say it to every link of the gateway."""
+        for link in tuple(self._links.get(gateway_id, ())):
+            link.push(event)
+
+    def cut(self, gateway_id: str) -> None:
+        """End the gateway's links."""
+        for link in tuple(self._links.get(gateway_id, ())):
+            link.close()

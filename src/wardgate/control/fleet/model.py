@@ -1,0 +1,59 @@
+"""Gateways, relays, and the tokens by which they join."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..db import Base
+
+
+class Machine:
+    """What gateways and relays have in common. `public_key` (DER) is null until the machine has enrolled."""
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    created_at: Mapped[datetime]
+    public_key: Mapped[bytes | None] = mapped_column(default=None)
+    enrolled_at: Mapped[datetime | None] = mapped_column(default=None)
+    revoked_at: Mapped[datetime | None] = mapped_column(default=None)
+    certificate_expires_at: Mapped[datetime | None] = mapped_column(default=None)
+    last_seen_at: Mapped[datetime | None] = mapped_column(default=None)
+    version: Mapped[str | None] = mapped_column(default=None)
+
+
+class GatewayRow(Machine, Base):
+    """A gateway of a project. `advertise` is the address of its direct route."""
+
+    __tablename__ = "gateways"
+    __table_args__ = (UniqueConstraint("project_id", "name"),)
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    name: Mapped[str]
+    advertise: Mapped[str | None] = mapped_column(default=None)
+
+
+class RelayRow(Machine, Base):
+    """A relay of the organisation. `connected` lists the gateways that its last heartbeat named."""
+
+    __tablename__ = "relays"
+
+    name: Mapped[str] = mapped_column(unique=True)
+    embedded: Mapped[bool] = mapped_column(default=False)
+    address: Mapped[str | None] = mapped_column(default=None)
+    sealed_key: Mapped[bytes | None] = mapped_column(default=None)
+    connected: Mapped[list[Any]] = mapped_column(default=list)
+
+
+class EnrolmentTokenRow(Base):
+    """A token that was issued. Its secret is sealed, since an HMAC has to be computed with it; it works once."""
+
+    __tablename__ = "enrolment_tokens"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    machine_id: Mapped[str]
+    sealed_secret: Mapped[bytes]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None] = mapped_column(default=None)

@@ -1,0 +1,86 @@
+"""Queries of the fleet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .model import EnrolmentTokenRow, GatewayRow, RelayRow
+
+MachineRow: TypeAlias = GatewayRow | RelayRow
+
+
+async def machine(session: AsyncSession, machine_id: str) -> MachineRow | None:
+    """The gateway or relay with that id."""
+    if machine_id.startswith("gw_"):
+        return await session.get(GatewayRow, machine_id)
+    return await session.get(RelayRow, machine_id)
+
+
+async def gateway_by_name(session: AsyncSession, project_id: str, name: str) -> GatewayRow | None:
+    """The gateway of that name in a project."""
+    query = select(GatewayRow).where(GatewayRow.project_id == project_id, GatewayRow.name == name)
+    found: GatewayRow | None = await session.scalar(query)
+    return found
+
+
+async def relay_by_name(session: AsyncSession, name: str) -> RelayRow | None:
+    """The relay of that name."""
+    found: RelayRow | None = await session.scalar(select(RelayRow).where(RelayRow.name == name))
+    return found
+
+
+async def gateways(session: AsyncSession, project_id: str, after: str | None, limit: int) -> Sequence[GatewayRow]:
+    """A project's gateways by id."""
+    query = select(GatewayRow).where(GatewayRow.project_id == project_id).order_by(GatewayRow.id).limit(limit)
+    if after is not None:
+        query = query.where(GatewayRow.id > after)
+    return list(await session.scalars(query))
+
+
+async def relays(session: AsyncSession, after: str | None, limit: int) -> Sequence[RelayRow]:
+    """Relays by id."""
+    query = select(RelayRow).order_by(RelayRow.id).limit(limit)
+    if after is not None:
+        query = query.where(RelayRow.id > after)
+    return list(await session.scalars(query))
+
+
+async def usable_relays(session: AsyncSession, since: datetime) -> Sequence[RelayRow]:
+    """Relays that were seen since then and may be used."""
+    query = select(RelayRow).where(
+        RelayRow.last_seen_at > since, RelayRow.revoked_at.is_(None), RelayRow.address.is_not(None)
+    )
+    return list(await session.scalars(query.order_by(RelayRow.id)))
+
+
+async def revoked_gateways(session: AsyncSession) -> list[str]:
+    """Ids of gateways that no relay may let in, as long as they could hold a certificate."""
+    return list(await session.scalars(select(GatewayRow.id).where(GatewayRow.revoked_at.is_not(None))))
+
+
+async def use_token(session: AsyncSession, token_id: str, now: datetime) -> bool:
+    """Mark a token as used; False if somebody was first or it has expired. One statement, so that it can't be both."""
+    result = await session.execute(
+        update(EnrolmentTokenRow)
+        .where(
+            EnrolmentTokenRow.id == token_id, EnrolmentTokenRow.used_at.is_(None), EnrolmentTokenRow.expires_at > now
+        )
+        .values(used_at=now)
+        .execution_options(synchronize_session=False)
+    )
+    assert isinstance(result, CursorResult)
+    return result.rowcount == 1
+
+
+async def void_tokens(session: AsyncSession, machine_id: str, now: datetime) -> None:
+    """Make every unused token of a machine useless."""
+    await session.execute(
+        update(EnrolmentTokenRow)
+        .where(EnrolmentTokenRow.machine_id == machine_id, EnrolmentTokenRow.used_at.is_(None))
+        .values(used_at=now)
+    )
