@@ -1,0 +1,53 @@
+"""Records over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+
+from ...api.machine import RecordsAck
+from ...api.models import Page, Record, Verification
+from ..fleet.guard import Caller, operates
+from ..identity import Actor, Permission, requires
+from ..paging import Paging, paging
+from .service import RecordService
+
+
+def build(records: RecordService) -> APIRouter:
+    """The routes."""
+    router = APIRouter(tags=["records"])
+
+    @router.get("/sessions/{session_id}/records")
+    async def read_records(
+        session_id: str,
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_RECORD_READ, within=True))],
+        page: Annotated[Paging, Depends(paging)],
+    ) -> Page[Record]:
+        """What was done in a session, in order; an outcome stands in its command's line."""
+        return await records.read(actor, session_id, page)
+
+    @router.get("/sessions/{session_id}/verification")
+    async def verify_session(
+        session_id: str,
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_OWN_SESSION_READ, within=True))],
+    ) -> Verification:
+        """Check the chain of a session's records, all of it, now."""
+        return await records.verify(actor, session_id)
+
+    @router.post(
+        "/gateway/records",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+            }
+        },
+    )
+    async def ship_records(
+        request: Request, caller: Annotated[Caller, Depends(operates(Permission.MACHINE_GATEWAY_OPERATE))]
+    ) -> RecordsAck:
+        """Deliver spool frames of one epoch, in order. Delivering again what is here already does no harm."""
+        return await records.ingest(caller.id, await request.body())
+
+    return router

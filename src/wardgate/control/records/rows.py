@@ -1,0 +1,171 @@
+"""Entries of a chain as rows of the log. Pure.
+
+An intent makes a row, its outcomes are merged into it: at once where both came in one batch, else by an update. Each
+frame is counted once, when it arrives, so merging adds and never starts over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...audit import records
+from ...audit.codec import Entry
+from ...audit.records import CommandIntent, CommandOutcome, Denied
+from .extjson import moment
+
+Row = dict[str, Any]
+
+_BLANK: Row = dict.fromkeys(
+    (
+        "connection",
+        "database",
+        "collection",
+        "command",
+        "effect",
+        "ok",
+        "code",
+        "rule",
+        "documents",
+        "bytes_in",
+        "bytes_out",
+        "duration_us",
+        "client_app",
+        "unacknowledged",
+        "error",
+        "event",
+        "details",
+    )
+)
+
+
+@dataclass(slots=True)
+class Harvest:
+    """What one batch adds: rows to insert, outcomes for rows of earlier batches, counts for the session."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    outcomes: list[CommandOutcome] = field(default_factory=list)
+    commands: int = 0
+    errors: int = 0
+    closed: bool = False
+
+
+def harvest(session_id: str, epoch: int, entries: Iterable[tuple[int, Entry]]) -> Harvest:
+    """The rows of these (sequence number, entry) pairs."""
+    found = Harvest()
+    for seq, entry in entries:
+        record = entry.record
+        if isinstance(record, CommandOutcome):
+            found.errors += failed(record)
+            row = found.rows.get(record.intent_seq)
+            if row is None:
+                found.outcomes.append(record)
+            else:
+                merge(row, record)
+            continue
+        facts = _facts(record)
+        if facts is None:
+            continue
+        found.commands += isinstance(record, CommandIntent | Denied)
+        found.errors += isinstance(record, Denied)
+        found.closed = found.closed or isinstance(record, records.SessionClosed)
+        found.rows[seq] = (
+            _BLANK | {"session_id": session_id, "epoch": epoch, "seq": seq, "at": moment(entry.at_us)} | facts
+        )
+    return found
+
+
+def failed(outcome: CommandOutcome) -> bool:
+    """Whether the command is counted as an error."""
+    return outcome.ok == 0 or (outcome.ok is None and not outcome.unacknowledged)
+
+
+def merge(row: Row, outcome: CommandOutcome) -> None:
+    """Put an outcome into its intent's row. Exhaust replies add up; the last one says how it went."""
+    row["ok"] = outcome.ok
+    row["code"] = outcome.code
+    if outcome.documents is not None:
+        row["documents"] = (row["documents"] or 0) + outcome.documents
+    row["bytes_out"] = (row["bytes_out"] or 0) + outcome.bytes_out
+    row["duration_us"] = outcome.duration_us
+    row["unacknowledged"] = outcome.unacknowledged or None
+    row["error"] = outcome.error
+
+
+def _facts(record: records.Record) -> Row | None:
+    match record:
+        case CommandIntent() | Denied():
+            return _command(record)
+        case records.ConnectionOpened():
+            return _connection(record.connection, "opened", {"peer": record.peer, "member": record.member})
+        case records.ConnectionHello():
+            details = {"driver": record.driver, "platform": record.platform}
+            return _connection(record.connection, "hello", details) | {"client_app": record.client_app}
+        case records.ConnectionClosed():
+            counts: dict[str, Any] = {
+                "reason": record.reason,
+                "hellos": record.hellos,
+                "sasl": record.sasl,
+                "logins": record.logins,
+                "commands": record.commands,
+            }
+            sizes = {"bytes_in": record.bytes_in, "bytes_out": record.bytes_out}
+            return _connection(record.connection, "closed", counts) | sizes
+        case records.Malformed():
+            sender = "server" if record.from_server else "client"
+            details = {"reason": record.reason, "sender": sender, "head": record.head.hex()}
+            return _connection(record.connection, "malformed", details)
+        case records.SessionOpened():
+            details = {
+                "user": record.user,
+                "resource": record.resource,
+                "account": record.account,
+                "gateway": record.gateway,
+                "durability": record.durability,
+                "version": record.version,
+            }
+            return _session("opened", details)
+        case records.SessionClosed():
+            ending: dict[str, Any] = {
+                "reason": record.reason,
+                "message": record.message,
+                "killed": record.killed,
+                "not_killed": list(record.not_killed),
+            }
+            return _session("closed", ending)
+        case records.SessionNotice():
+            return _session(record.event, {"message": record.message})
+        case _:
+            return None  # a chunk: part of its intent's body
+
+
+def _command(record: CommandIntent | Denied) -> Row:
+    facts: Row = {
+        "kind": "command",
+        "connection": record.connection,
+        "database": record.database,
+        "collection": record.collection,
+        "command": record.command,
+        "effect": record.effect,
+        "bytes_in": record.bytes_in,
+        "rule": record.rule,
+        "client_app": record.client_app,
+    }
+    if isinstance(record, Denied):
+        facts |= {"kind": "denied", "ok": 0.0, "code": record.code, "error": record.error}
+    if record.masked:
+        facts["details"] = {"masked": list(record.masked)}
+    return facts
+
+
+def _connection(connection: int, event: str, details: dict[str, Any]) -> Row:
+    return {"kind": "connection", "connection": connection, "event": event, "details": _known(details)}
+
+
+def _session(event: str, details: dict[str, Any]) -> Row:
+    return {"kind": "session", "event": event, "details": _known(details)}
+
+
+def _known(details: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in details.items() if value is not None}
