@@ -1,0 +1,56 @@
+"""Queries of resources and accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from .model import AccountRow, ResourceRow
+
+
+async def resource_by_name(session: AsyncSession, project_id: str, name: str) -> ResourceRow | None:
+    """The resource of that name in a project."""
+    query = select(ResourceRow).where(ResourceRow.project_id == project_id, ResourceRow.name == name)
+    found: ResourceRow | None = await session.scalar(query)
+    return found
+
+
+async def resources(
+    session: AsyncSession, project_id: str, only: frozenset[str] | None, *, after: str | None, limit: int
+) -> Sequence[ResourceRow]:
+    """A project's resources by id, of those in `only` (None: of all)."""
+    query = select(ResourceRow).where(ResourceRow.project_id == project_id).order_by(ResourceRow.id).limit(limit)
+    if only is not None:
+        query = query.where(ResourceRow.id.in_(only))
+    if after is not None:
+        query = query.where(ResourceRow.id > after)
+    return list(await session.scalars(query))
+
+
+async def account_by_name(session: AsyncSession, resource_id: str, name: str) -> AccountRow | None:
+    """The account of that name on a resource."""
+    query = select(AccountRow).where(AccountRow.resource_id == resource_id, AccountRow.name == name)
+    found: AccountRow | None = await session.scalar(query)
+    return found
+
+
+async def accounts(
+    session: AsyncSession, resource_id: str, only: frozenset[str] | None, *, after: str | None, limit: int
+) -> Sequence[AccountRow]:
+    """A resource's accounts by id, of those in `only` (None: of all)."""
+    query = select(AccountRow).where(AccountRow.resource_id == resource_id).order_by(AccountRow.id).limit(limit)
+    if only is not None:
+        query = query.where(AccountRow.id.in_(only))
+    if after is not None:
+        query = query.where(AccountRow.id > after)
+    return list(await session.scalars(query))
+
+
+async def forget_passwords(session: AsyncSession, resource_id: str) -> list[str]:
+    """Drop the passwords of a resource's accounts; the names of those that had one."""
+    had = select(AccountRow.name).where(AccountRow.resource_id == resource_id, AccountRow.sealed_password.is_not(None))
+    names = list(await session.scalars(had.order_by(AccountRow.name)))
+    await session.execute(update(AccountRow).where(AccountRow.resource_id == resource_id).values(sealed_password=None))
+    return names
