@@ -15,7 +15,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import bson
 
@@ -48,9 +48,8 @@ class _Side(asyncio.Protocol):
         self.paused = False
 
     def attach(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        transport.set_write_buffer_limits(high=_HIGH)
+        self.transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
+        self.transport.set_write_buffer_limits(high=_HIGH)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.attach(transport)

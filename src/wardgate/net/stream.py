@@ -15,6 +15,7 @@ import contextlib
 import ssl
 from collections import deque
 from collections.abc import Sequence
+from typing import cast
 
 from ..api.models import Route
 from ..errors import WardgateError
@@ -45,8 +46,7 @@ class EarlyProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
 
     def data_received(self, data: bytes) -> None:
         """Keep the bytes; beyond `_KEPT_BYTES` the peer waits."""

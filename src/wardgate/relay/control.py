@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from time import monotonic
-from typing import Protocol
+from typing import Protocol, cast
 
 from ..net import logs
 from ..numbers import Numbers
@@ -42,8 +42,7 @@ class GatewayControl(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Look at the certificate; only a gateway stays."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         try:
             identity = peer_identity(tls.getpeercert(binary_form=True) or b"")
@@ -51,7 +50,7 @@ class GatewayControl(asyncio.Protocol):
             identity = None
         if not isinstance(identity, GatewayIdentity) or tls.selected_alpn_protocol() != RELAY_ALPN:
             _log.warning("control connection refused", peer=transport.get_extra_info("peername"))
-            transport.abort()
+            self._transport.abort()
             return
         self._gateway_id = identity.gateway_id
         self._heard_at = monotonic()

@@ -7,6 +7,7 @@ the local proxy decides whether to dial again.
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 from ...tunnel import frames
 
@@ -21,8 +22,7 @@ class ControlStream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
 
     def data_received(self, data: bytes) -> None:
         """Queue whole frames; a malformed one ends the stream."""

@@ -8,7 +8,7 @@ here; MongoDB's clients use none.
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Protocol, cast
 
 
 class Closed(Protocol):
@@ -28,8 +28,7 @@ class Side(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
 
     def data_received(self, data: bytes) -> None:
         """Hand `data` on. The other side pauses us when it has too much."""

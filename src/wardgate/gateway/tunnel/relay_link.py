@@ -17,6 +17,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from time import monotonic
+from typing import cast
 
 from ... import __version__
 from ...api.machine import RelayAddress
@@ -203,8 +204,7 @@ class _Control(asyncio.Protocol):
         self.failure: WardgateError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
 
     def send(self, frame: frames.Frame) -> None:
         if self._transport is not None and not self._transport.is_closing():
