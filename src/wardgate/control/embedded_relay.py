@@ -19,12 +19,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from ..errors import WardgateError
 from ..net import logs
 from .options import Address
-from .services import RelayTokens
 
 _READY_SECONDS = 20.0
 _STOP_SECONDS = 3.0
@@ -37,6 +36,13 @@ _IDENTITY = "identity.json"
 
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _log = logs.get("control.relay")
+
+
+class RelayTokens(Protocol):
+    """Who issues the embedded relay's enrolment token: the fleet."""
+
+    async def embedded_relay_token(self, address: str) -> str:
+        """A fresh one, for the relay that is dialled at `address` (`host:port`)."""
 
 
 class EmbeddedRelay:

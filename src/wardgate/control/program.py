@@ -91,10 +91,10 @@ async def _serve(
 
 
 def _relay(options: RunOptions, services: Services) -> EmbeddedRelay | None:
-    if options.relay_listen is None or options.relay_advertise is None or services.relay_tokens is None:
+    if options.relay_listen is None or options.relay_advertise is None:
         return None
     return EmbeddedRelay(
-        services.relay_tokens,
+        services.fleet,
         options.relay_listen,
         options.relay_advertise,
         ca_file=_ca_file(options),

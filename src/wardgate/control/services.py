@@ -8,34 +8,33 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..api.machine import Credentials, MongoTarget
 from ..numbers import DEFAULT, Numbers
 from ..secret import Secret
+from .access import AccessService, GatewayAccess, Lifecycle, SessionDirectory, Sweep
 from .audit_log import AuditLog, Event
 from .audit_log.log import SYSTEM
 from .db import Database
+from .fleet import ConnectionTests, Enrolment, FleetService, LinkHub, MachineGuard
 from .identity.actor import ORGANISATION
 from .identity.passwords import PasswordHasher
 from .identity.permissions import Role
 from .identity.service import IdentityService
 from .jobs import Background
 from .projects import ProjectService
+from .records import ObjectFolder, RecordService, latest_head
+from .resources.facts import AccountFacts
 from .settings import Settings
 from .sources import Sources
 from .vault import AuditKeys, CertificateAuthority, MasterKey, Vault
 from .vault.authority import create_authorities, load_authorities
 from .vault.keys import create_keys, load_keys
 
-
-class RelayTokens(Protocol):
-    """Who issues the embedded relay's enrolment token: the fleet."""
-
-    async def embedded_relay_token(self, address: str) -> str:
-        """A fresh one, for the relay that is dialled at `address` (`host:port`)."""
-
-
 _TOKEN_SWEEP = 3_600.0
+_ACCESS_SWEEP = 5.0
 
 
 @dataclass(slots=True)
@@ -52,8 +51,15 @@ class Services:
     audit_log: AuditLog
     identity: IdentityService
     projects: ProjectService
+    hub: LinkHub
+    machine_guard: MachineGuard
+    enrolment: Enrolment
+    fleet: FleetService
+    tests: ConnectionTests
+    access: AccessService
+    gateway_access: GatewayAccess
+    records: RecordService
     background: tuple[Background, ...]
-    relay_tokens: RelayTokens | None = None
     # Set when the program stops: endless answers (the control link) watch it and end themselves.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -82,8 +88,43 @@ async def open_services(
     audit_log = AuditLog(sources)
     identity = IdentityService(database, audit_log, sources, numbers, hasher or PasswordHasher())
     projects = ProjectService(database, audit_log, sources)
-    background = (Background("identity", identity.sweep, _TOKEN_SWEEP),)
-    return Services(settings, numbers, sources, database, vault, ca, keys, audit_log, identity, projects, background)
+    hub = LinkHub()
+    enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
+    fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub)
+    tests = ConnectionTests(fleet, hub, sources, numbers)
+    catalogue = NotYet()
+    lifecycle = Lifecycle(audit_log, sources, fleet)
+    access = AccessService(database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle)
+    gateways = GatewayAccess(database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head)
+    fleet.on_revoked.append(gateways.revoked)
+    sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
+    objects = ObjectFolder(settings.data_dir / "records")
+    records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects)
+    return Services(
+        settings=settings,
+        numbers=numbers,
+        sources=sources,
+        database=database,
+        vault=vault,
+        ca=ca,
+        keys=keys,
+        audit_log=audit_log,
+        identity=identity,
+        projects=projects,
+        hub=hub,
+        machine_guard=MachineGuard(database, sources, settings.public_url),
+        enrolment=enrolment,
+        fleet=fleet,
+        tests=tests,
+        access=access,
+        gateway_access=gateways,
+        records=records,
+        background=(
+            Background("identity", identity.sweep, _TOKEN_SWEEP),
+            Background("access", sweep, _ACCESS_SWEEP),
+            Background("records", records.sweep, _ACCESS_SWEEP),
+        ),
+    )
 
 
 async def install(
@@ -107,3 +148,18 @@ async def install(
         await audit_log.append(session, SYSTEM, Event.ORGANISATION_CREATED, details={"name": organisation})
         await identity.add_user(session, SYSTEM, new)
         await identity.grant_within(session, SYSTEM, new.id, Role.ADMIN, ORGANISATION)
+
+
+class NotYet:
+    """A catalogue without accounts."""
+
+    async def account_facts(
+        self, session: AsyncSession, project_id: str, resource: str, account: str
+    ) -> AccountFacts | None:
+        return None
+
+    async def account_facts_by_id(self, session: AsyncSession, account_id: str) -> AccountFacts | None:
+        return None
+
+    async def open_account(self, session: AsyncSession, account_id: str) -> tuple[MongoTarget, Credentials]:
+        raise LookupError(account_id)

@@ -28,6 +28,7 @@ from ...api.models import EndReason, SessionStatus
 from ...api.problems import ProblemCode, ProblemError
 from ...numbers import Numbers
 from ..audit_log import Cause
+from ..audit_log.log import SYSTEM
 from ..db import Database
 from ..identity.permissions import Permission
 from ..resources.facts import AccountFacts
@@ -147,6 +148,13 @@ class GatewayAccess:
             else:
                 reason = state.end_reason or EndReason.GATEWAY_LOST
                 await self._lifecycle.end(session, row, _end_reason(row, reason), state.message, cause)
+
+    async def revoked(self, gateway_id: str, name: str) -> None:
+        """The gateway was cut off: its sessions are over, whatever it says from now on."""
+        async with self._database.write() as session:
+            for row in await store.live(session, gateway_id):
+                message = f"The gateway {name} was revoked."
+                await self._lifecycle.end(session, row, EndReason.GATEWAY_LOST, message, SYSTEM)
 
     # --- heartbeats -----------------------------------------------------------------------------------------------
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 from fastapi import APIRouter, FastAPI
 
 from ... import __version__
+from ..access import routes as access_routes
+from ..fleet import routes as fleet_routes
 from ..identity import routes as identity_routes
 from ..projects import routes as projects_routes
+from ..records import routes as records_routes
 from ..services import Services
 from . import failures, health, openapi
 from .door import Door
@@ -32,6 +35,7 @@ def create_app(services: Services) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.authenticator = services.identity
+    app.state.machine_guard = services.machine_guard
     failures.install(app)
     api = APIRouter(prefix=PREFIX)
     for router in _routers(services):
@@ -48,4 +52,15 @@ def _routers(services: Services) -> list[APIRouter]:
         health.build(services.database),
         identity_routes.build(services.identity),
         projects_routes.build(services.projects),
+        fleet_routes.build_people(services.fleet),
+        access_routes.build(services.access, services.gateway_access),
+        records_routes.build(services.records),
+        fleet_routes.build_machines(
+            services.fleet,
+            services.enrolment,
+            services.hub,
+            services.tests,
+            services.gateway_access.heartbeat,
+            services.stopping,
+        ),
     ]

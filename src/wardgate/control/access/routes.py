@@ -1,0 +1,74 @@
+"""Sessions over HTTP: for people, and for the gateways that serve them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+
+from ...api.machine import Lease, LeaseRequest, SessionState
+from ...api.models import Page, Session, SessionGrant, SessionRequest
+from ..fleet import Caller, operates
+from ..identity import Actor, Permission, requires
+from ..paging import Paging, paging
+from .gateways import GatewayAccess
+from .service import AccessService
+
+GatewayCaller = Annotated[Caller, Depends(operates(Permission.MACHINE_GATEWAY_OPERATE))]
+
+
+def build(access: AccessService, gateways: GatewayAccess) -> APIRouter:
+    """All routes of sessions but those of their records."""
+    router = APIRouter(tags=["sessions"])
+
+    @router.post("/projects/{project_id}/sessions", status_code=201)
+    async def create_session(
+        project_id: str,
+        body: SessionRequest,
+        # The gates judge the exact account; who has no role in the project sees no project.
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_OWN_SESSION_CREATE, within=True))],
+    ) -> SessionGrant:
+        """Open a session, if every gate is passed."""
+        return await access.create(actor, project_id, body)
+
+    @router.get("/projects/{project_id}/sessions")
+    async def list_sessions(
+        project_id: str,
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_OWN_SESSION_READ, within=True))],
+        page: Annotated[Paging, Depends(paging)],
+    ) -> Page[Session]:
+        """The project's sessions that you may see, newest first."""
+        return await access.list_visible(actor, project_id, page)
+
+    @router.get("/sessions/{session_id}")
+    async def get_session(
+        session_id: str, actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]
+    ) -> Session:
+        """One session."""
+        return await access.get(actor, session_id)
+
+    @router.post("/sessions/{session_id}/terminate")
+    async def terminate_session(
+        session_id: str, actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]
+    ) -> Session:
+        """End a session now."""
+        return await access.terminate(actor, session_id)
+
+    @router.post("/sessions/{session_id}/abandon")
+    async def abandon_session(
+        session_id: str, actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]
+    ) -> Session:
+        """Say that a session of one's own never got ready."""
+        return await access.abandon(actor, session_id)
+
+    @router.post("/gateway/leases")
+    async def lease(body: LeaseRequest, caller: GatewayCaller) -> Lease:
+        """A new epoch of a session, with its credentials sealed to the gateway."""
+        return await gateways.lease(caller.id, body)
+
+    @router.post("/gateway/sessions/{session_id}/state", status_code=204)
+    async def report_state(session_id: str, body: SessionState, caller: GatewayCaller) -> None:
+        """The gateway's word on a session."""
+        await gateways.report(caller.id, session_id, body, caller.cause)
+
+    return router
