@@ -20,6 +20,7 @@ from .. import durations
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
+_PIPE_WIDTH = 400  # a table that goes into a file or to grep is never folded
 _STATE_COLOURS = {
     "active": "green",
     "online": "green",
@@ -57,7 +58,10 @@ def console(*, stderr: bool = False) -> Console:
     """A terminal that wraps nothing into pieces when it is a pipe."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    if not made.is_terminal:
+        made.width = _PIPE_WIDTH
+    return made
 
 
 def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
