@@ -28,6 +28,7 @@ from .spool.spool import Spool
 from .tunnel.listener import TunnelListener
 
 _log = logs.get("gateway")
+_CONNECT_SECONDS = 5.0  # for the relays, so that "ready" means that people can come
 _SHIP_SECONDS = 5.0  # what is not shipped by then is shipped after the next start
 
 
@@ -84,6 +85,7 @@ class Gateway:
         for task in tasks:
             task.add_done_callback(self._ended_unasked)
         self._shipper.start()
+        await self._tunnel.wait_connected(_CONNECT_SECONDS)
         ready()
         await self._stop.wait()
         await self._shut(tasks)

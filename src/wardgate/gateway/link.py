@@ -22,18 +22,19 @@ _SILENCE = 40.0  # the control plane comments every few seconds; this long witho
 _RETRY_FIRST, _RETRY_LAST = 0.5, 10.0
 
 
-async def follow(client: SignedClient, handle: Callable[[LinkEvent], None], connected: Callable[[], None]) -> None:
-    """Keep a link open and hand its events to `handle`, until cancelled. `connected` is called at each new link."""
+async def follow(client: SignedClient, handle: Callable[[LinkEvent], None], turned: Callable[[], None]) -> None:
+    """Keep a link open and hand its events to `handle`, until cancelled. `turned` is called when a link comes or goes."""
     pause = _RETRY_FIRST
     while True:
         try:
             async with client.stream("/gateway/link", read_timeout=_SILENCE) as lines:
-                connected()
+                turned()
                 pause = _RETRY_FIRST
                 async for event in _events(lines):
                     handle(event)
         except WardgateError as error:
             _log.info("control link lost", code=error.code, message=error.message)
+        turned()
         await asyncio.sleep(pause * random.uniform(0.5, 1.0))
         pause = min(pause * 2, _RETRY_LAST)
 
