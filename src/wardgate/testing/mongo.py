@@ -200,6 +200,8 @@ class MongoDeployment:
                 pwd=login.password,
                 roles=roles,
                 mechanisms=mechanisms or ["SCRAM-SHA-1", "SCRAM-SHA-256"],
+                # Every member, not the default majority: tests log in to secondaries too.
+                writeConcern={"w": sum(member.process is not None for member in self.members), "wtimeout": 30_000},
             )
         return login
 
