@@ -18,7 +18,7 @@ from wardgate.testing.ports import free_ports
 
 TargetOf = Callable[..., Any]
 StartServer = Callable[..., Any]
-PATIENCE = 30.0
+PATIENCE = 60.0  # seconds; elections take as long as they take on a busy machine
 
 
 def addresses(deployment: MongoDeployment) -> set[str]:
@@ -89,8 +89,7 @@ async def test_a_member_that_hangs_is_lost_and_found_again(target_of: TargetOf, 
             assert stopped in monitor.errors()
         finally:
             mongod_rs3.resume(index)
-        await monitor.wait_for(settled, PATIENCE)
-        assert monitor.errors() == {}
+        await monitor.wait_for(lambda seen: settled(seen) and not monitor.errors(), PATIENCE)
 
 
 async def test_wrong_set_name(target_of: TargetOf, mongod_rs1: MongoDeployment) -> None:
