@@ -26,7 +26,7 @@ async def write(revision: str, message: str) -> None:
         path = migrate.write_next(connection, schema.metadata(), message, revision)
         lines = path.read_text().splitlines(keepends=True)
         path.write_text("".join(line for line in lines if not line.strip().startswith("# ###")))
-        subprocess.run([sys.executable, "-m", "ruff", "check", "--fix", "--quiet", path], check=False)
+        subprocess.run([sys.executable, "-m", "ruff", "check", "--fix", "--silent", path], check=False)
         subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", path], check=True)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -9,9 +9,6 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from ..api.machine import Credentials, MongoTarget
 from ..numbers import DEFAULT, Numbers
 from ..secret import Secret
 from .access import AccessService, GatewayAccess, Lifecycle, SessionDirectory, Sweep
@@ -26,7 +23,7 @@ from .identity.service import IdentityService
 from .jobs import Background
 from .projects import ProjectService
 from .records import ObjectFolder, RecordService, latest_head
-from .resources.facts import AccountFacts
+from .resources import AccountService, ResourceCatalogue, ResourceService
 from .settings import Settings
 from .sources import Sources
 from .vault import AuditKeys, CertificateAuthority, MasterKey, Vault
@@ -56,6 +53,8 @@ class Services:
     enrolment: Enrolment
     fleet: FleetService
     tests: ConnectionTests
+    resources: ResourceService
+    accounts: AccountService
     access: AccessService
     gateway_access: GatewayAccess
     records: RecordService
@@ -92,7 +91,9 @@ async def open_services(
     enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
     fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub)
     tests = ConnectionTests(fleet, hub, sources, numbers)
-    catalogue = NotYet()
+    resources = ResourceService(database, audit_log, sources, projects, fleet, tests)
+    accounts = AccountService(database, audit_log, sources, vault, resources, fleet, tests)
+    catalogue = ResourceCatalogue(vault, fleet)
     lifecycle = Lifecycle(audit_log, sources, fleet)
     access = AccessService(database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle)
     gateways = GatewayAccess(database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head)
@@ -116,6 +117,8 @@ async def open_services(
         enrolment=enrolment,
         fleet=fleet,
         tests=tests,
+        resources=resources,
+        accounts=accounts,
         access=access,
         gateway_access=gateways,
         records=records,
@@ -148,18 +151,3 @@ async def install(
         await audit_log.append(session, SYSTEM, Event.ORGANISATION_CREATED, details={"name": organisation})
         await identity.add_user(session, SYSTEM, new)
         await identity.grant_within(session, SYSTEM, new.id, Role.ADMIN, ORGANISATION)
-
-
-class NotYet:
-    """A catalogue without accounts."""
-
-    async def account_facts(
-        self, session: AsyncSession, project_id: str, resource: str, account: str
-    ) -> AccountFacts | None:
-        return None
-
-    async def account_facts_by_id(self, session: AsyncSession, account_id: str) -> AccountFacts | None:
-        return None
-
-    async def open_account(self, session: AsyncSession, account_id: str) -> tuple[MongoTarget, Credentials]:
-        raise LookupError(account_id)

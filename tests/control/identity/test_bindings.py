@@ -23,10 +23,10 @@ async def test_bindings_end_with_their_time_and_with_their_user(control: Any) ->
         user_id = (await ann.get("/api/v1/auth/whoami")).json()["id"]
         ends = control.clock() + timedelta(minutes=1)
         await control.services.identity.grant(Cause("test"), user_id, Role.AUDITOR, Scope("prj_2"), expires_at=ends)
-        assert [(b.role, b.scope) for b in await held(control, user_id)] == [
+        assert {(b.role, b.scope) for b in await held(control, user_id)} == {
             (Role.CONNECTOR, PLACE),
             (Role.AUDITOR, Scope("prj_2")),
-        ]
+        }
         control.clock.forward(minutes=1)
         assert [b.role for b in await held(control, user_id)] == [Role.CONNECTOR]
         await control.execute("UPDATE users SET disabled_at = created_at WHERE email = 'ann@example.com'")

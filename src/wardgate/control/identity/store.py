@@ -48,7 +48,7 @@ async def bindings(session: AsyncSession, user_id: str, now: datetime) -> tuple[
             UserRow.disabled_at.is_(None),
             or_(RoleBindingRow.expires_at.is_(None), RoleBindingRow.expires_at > now),
         )
-        .order_by(RoleBindingRow.id)
+        .order_by(RoleBindingRow.created_at, RoleBindingRow.id)
     )
     return tuple(
         Binding(row.role, Scope(row.project_id, row.resource_id, row.account_id), row.expires_at) for row in rows

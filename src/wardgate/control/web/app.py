@@ -14,6 +14,7 @@ from ..fleet import routes as fleet_routes
 from ..identity import routes as identity_routes
 from ..projects import routes as projects_routes
 from ..records import routes as records_routes
+from ..resources import routes as resources_routes
 from ..services import Services
 from . import failures, health, openapi
 from .door import Door
@@ -53,6 +54,7 @@ def _routers(services: Services) -> list[APIRouter]:
         identity_routes.build(services.identity),
         projects_routes.build(services.projects),
         fleet_routes.build_people(services.fleet),
+        resources_routes.build(services.resources, services.accounts),
         access_routes.build(services.access, services.gateway_access),
         records_routes.build(services.records),
         fleet_routes.build_machines(
