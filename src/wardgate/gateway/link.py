@@ -23,7 +23,7 @@ _RETRY_FIRST, _RETRY_LAST = 0.5, 10.0
 
 
 async def follow(client: SignedClient, handle: Callable[[LinkEvent], None], turned: Callable[[], None]) -> None:
-    """Keep a link open and hand its events to `handle`, until cancelled. `turned` is called when a link comes or goes."""
+    """Keep a link open and hand its events to `handle`; `turned` is called when one comes or goes. Never returns."""
     pause = _RETRY_FIRST
     while True:
         try:
