@@ -7,8 +7,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
 import pytest
+import uvloop
 
 from wardgate.api.machine import RelayAddress
 from wardgate.api.models import Route
@@ -24,6 +26,11 @@ from wardgate.tunnel.route import make_token, server_name
 KEY = bytes(range(32))
 
 
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Every test runs on both loops: their TLS is not the same code."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
 class Echo(asyncio.Protocol):
     """Sends back what it gets; remembers how it ended."""
 
@@ -34,8 +41,7 @@ class Echo(asyncio.Protocol):
         self.error: Exception | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
 
     def data_received(self, data: bytes) -> None:
         self.received += data

@@ -8,7 +8,8 @@ Law:
 1. A leg is in exactly one place: waiting for a route, waiting for a dial-back, or joined.
 2. A ticket is known to one gateway's control connection, works once, and dies with that connection.
 3. A route is accepted only with a token of this relay's key for the gateway it names, unexpired and not withdrawn.
-4. Every gateway has as many dial-backs waiting, or tickets out for them, as it asked for.
+4. A gateway's dial-backs that wait or have tickets out are as many as it asked to keep ready, and one more for every
+   route that waits. Any dial-back serves the oldest route that waits.
 """
 
 from __future__ import annotations
@@ -107,13 +108,12 @@ class _Gateway:
     idle: int = 0
     waiting: deque[Leg] = field(default_factory=deque)
     pending: deque[_Pending] = field(default_factory=deque)
-    idle_tickets: int = 0
+    tickets: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class _Ticket:
     gateway: _Gateway
-    idle: bool
     deadline: float
 
 
@@ -226,17 +226,18 @@ class Switchboard:
                 return [*dropped, self._join(leg, waiting, route), *self._refill(gateway, clock)]
             dropped.append(Drop(waiting))
         gateway.pending.append(_Pending(leg, route, clock + self._dial_back_seconds))
-        dial = frames.Dial(ticket=self._ticket(gateway, clock, idle=False).hex())
+        dial = frames.Dial(ticket=self._ticket(gateway, clock).hex())
         return [*dropped, Send(gateway.control, dial), *self._refill(gateway, clock)]
 
     def dial_back(self, ticket: bytes, leg: Leg, clock: float) -> list[Action]:
         """A connection came with `ticket`."""
         known = self._tickets.pop(ticket, None)
-        if known is None or known.deadline <= clock:
+        if known is None:
             return [Drop(leg, Rule.TICKET_UNKNOWN)]
         gateway = known.gateway
-        if known.idle:
-            gateway.idle_tickets -= 1
+        gateway.tickets -= 1
+        if known.deadline <= clock:
+            return [Drop(leg, Rule.TICKET_UNKNOWN)]
         if gateway.pending:
             pending = gateway.pending.popleft()
             return [self._join(pending.leg, leg, pending.route), *self._refill(gateway, clock)]
@@ -264,8 +265,7 @@ class Switchboard:
         for ticket, known in tuple(self._tickets.items()):
             if known.deadline <= clock:
                 del self._tickets[ticket]
-                if known.idle:
-                    known.gateway.idle_tickets -= 1
+                known.gateway.tickets -= 1
         for gateway in self._gateways.values():
             while gateway.pending and gateway.pending[0].deadline <= clock:
                 pending = gateway.pending.popleft()
@@ -295,18 +295,17 @@ class Switchboard:
         if self._streams[session_id] <= 0:
             del self._streams[session_id]
 
-    def _ticket(self, gateway: _Gateway, clock: float, *, idle: bool) -> bytes:
+    def _ticket(self, gateway: _Gateway, clock: float) -> bytes:
         ticket = self._new_ticket()
         # Twice the time: the ticket travels to the gateway before the gateway dials.
-        self._tickets[ticket] = _Ticket(gateway, idle, clock + 2 * self._dial_back_seconds)
-        if idle:
-            gateway.idle_tickets += 1
+        self._tickets[ticket] = _Ticket(gateway, clock + 2 * self._dial_back_seconds)
+        gateway.tickets += 1
         return ticket
 
     def _refill(self, gateway: _Gateway, clock: float) -> list[Action]:
         """Tickets for the dial-backs that are missing (law 4)."""
-        missing = gateway.idle - len(gateway.waiting) - gateway.idle_tickets
+        missing = gateway.idle + len(gateway.pending) - len(gateway.waiting) - gateway.tickets
         if missing <= 0:
             return []
-        tickets = [self._ticket(gateway, clock, idle=True).hex() for _ in range(missing)]
+        tickets = [self._ticket(gateway, clock).hex() for _ in range(missing)]
         return [Send(gateway.control, frames.Idle(tickets=tickets))]
