@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 import struct
 
@@ -43,7 +44,7 @@ async def connect(address: str, seconds: float) -> socket.socket:
                 try:
                     return await _connect_one(family, where)
                 except OSError as error:
-                    problem = (error.strerror or str(error)).lower()
+                    problem = os.strerror(error.errno).lower() if error.errno else str(error)
     except socket.gaierror as error:
         raise DialError("unreachable", f"{address} can't be reached: its name can't be resolved.") from error
     except TimeoutError as error:
