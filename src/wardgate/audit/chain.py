@@ -27,7 +27,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from . import frame as framing
-from .frame import AES_256_GCM, CLEAR, HEAD_BYTES, Frame, Kind
+from .frame import AES_256_GCM, CLEAR, Frame, Kind
 
 KEY_BYTES: Final = 32
 HASH_BYTES: Final = 32

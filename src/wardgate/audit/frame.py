@@ -120,18 +120,22 @@ def _checked(head: Head, buffer: memoryview, offset: int) -> Frame:
     return Frame(head, raw)
 
 
-def split(data: bytes) -> list[Frame]:
+def walk(data: bytes) -> Iterator[Frame]:
     """The frames of which `data` consists, to its last byte; FrameError at the first that is broken or cut short."""
-    view, offset, frames = memoryview(data), 0, []
+    view, offset = memoryview(data), 0
     while offset < len(view):
         if len(view) - offset < HEAD_BYTES:
             raise FrameError("A frame is cut short.", offset)
         head = parse_head(view, offset)
         if len(view) - offset - HEAD_BYTES < head.length:
             raise FrameError("A frame is cut short.", offset)
-        frames.append(_checked(head, view, offset))
+        yield _checked(head, view, offset)
         offset += HEAD_BYTES + head.length
-    return frames
+
+
+def split(data: bytes) -> list[Frame]:
+    """All frames of `data`, or the FrameError of `walk`."""
+    return list(walk(data))
 
 
 class FrameReader:

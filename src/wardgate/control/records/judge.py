@@ -69,15 +69,17 @@ class Judge:
     async def _seal(
         self, session: AsyncSession, session_id: str, epochs: Sequence[RecordEpochRow], *, final: bool, now: datetime
     ) -> None:
+        made = await store.seals(session, session_id)
+        if all(row.seq <= row.sealed_seq for row in epochs) and (not final or (made and made[-1].final)):
+            return  # the last seal says the same
         heads = [Link(row.epoch, row.seq, row.hash) for row in epochs if row.seq >= 0]
         sealed_at_us = int(now.timestamp() * 1_000_000)
         statement = seal_statement(session_id, heads, final=final, sealed_at_us=sealed_at_us)
         key_id, signature = self._keys.sign_head(statement)
-        number = len(await store.seals(session, session_id)) + 1
         session.add(
             RecordSealRow(
                 session_id=session_id,
-                number=number,
+                number=len(made) + 1,
                 final=final,
                 statement=statement,
                 key_id=key_id,

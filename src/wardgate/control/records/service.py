@@ -134,9 +134,7 @@ class RecordService:
             lambda number, head: self._keyring.epoch_key(session_id, number, head.audit_key_id, head.sealed_key),
         )
         state = state_of(place, epochs, self._sources.now())
-        answer = Verification(
-            session_id=session_id, state=state, records=max(0, checked.frames - len(epochs)), epochs=len(epochs)
-        )
+        answer = Verification(session_id=session_id, state=state, records=checked.records, epochs=len(epochs))
         if checked.broken is not None:
             answer.state = VerificationState.TAMPERED
             answer.epoch, answer.seq, answer.detail = checked.broken.epoch, checked.broken.seq, str(checked.broken)

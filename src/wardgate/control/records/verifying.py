@@ -20,7 +20,7 @@ from ...audit.chain import (
     check_epoch,
     parse_epoch_head,
 )
-from ...audit.frame import Frame, FrameError, split
+from ...audit.frame import Frame, FrameError, walk
 from ...errors import WardgateError
 
 
@@ -46,7 +46,7 @@ class Checked:
     """What was found; `broken` is None when all is well."""
 
     broken: ChainBroken | None = None
-    frames: int = 0
+    records: int = 0
 
 
 Load = Callable[[str], bytes]
@@ -62,7 +62,7 @@ def check(
     found = Checked()
     try:
         claims = [claim for seal in seals for claim in _claims(seal)]
-        heads = {epoch.epoch: _head(epoch, load) for epoch in epochs}
+        heads = {epoch.epoch: _head(session, epoch, load) for epoch in epochs}
         claims += [
             (head.previous, "the frame is not the one that the next epoch was opened behind")
             for head in heads.values()
@@ -93,7 +93,7 @@ def _check_epoch(session: bytes, epoch: StoredEpoch, load: Load, key: bytes, pla
     """Walk one epoch, noting the hashes at `places`."""
     reader = ChainReader(session, epoch.epoch, key)
     for link in check_epoch(reader, _frames(epoch, load, reader)):
-        found.frames += 1
+        found.records += link.seq > 0 and not reader.closed
         if (link.epoch, link.seq) in places:
             places[link.epoch, link.seq] = link.hash
     if reader.seq < epoch.last.seq:
@@ -105,19 +105,19 @@ def _check_epoch(session: bytes, epoch: StoredEpoch, load: Load, key: bytes, pla
         )
 
 
-def _head(epoch: StoredEpoch, load: Load) -> EpochHead:
-    reader = ChainReader(b"", epoch.epoch, bytes(KEY_BYTES))
-    for frame in _frames(epoch, load, reader):
-        if frame.head.seq == 0:
-            return parse_epoch_head(frame)
-        break
-    raise ChainBroken(Break.GAP, epoch.epoch, 0, "the epoch's head is missing")
+def _head(session: bytes, epoch: StoredEpoch, load: Load) -> EpochHead:
+    reader = ChainReader(session, epoch.epoch, bytes(KEY_BYTES))  # opens nothing: a head stands in clear
+    first = next(_frames(epoch, load, reader), None)
+    if first is None or first.head.seq != 0:
+        raise ChainBroken(Break.GAP, epoch.epoch, 0, "the epoch's head is missing")
+    reader.accept(first)
+    return parse_epoch_head(first)
 
 
 def _frames(epoch: StoredEpoch, load: Callable[[str], bytes], reader: ChainReader) -> Iterator[Frame]:
     for name in epoch.objects:
         try:
-            yield from split(load(name))
+            yield from walk(load(name))
         except FileNotFoundError as error:
             raise ChainBroken(Break.GAP, epoch.epoch, reader.seq + 1, "an object of the store is missing") from error
         except FrameError as error:

@@ -1,0 +1,149 @@
+"""read: every line of a session, in order, with the body that was sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bson
+import pytest
+
+from wardgate.api.problems import ProblemCode, ProblemError
+from wardgate.audit.records import CommandOutcome, ConnectionClosed, ConnectionHello, ConnectionOpened, Malformed
+from wardgate.control.identity.actor import Scope
+from wardgate.control.identity.permissions import Role
+from wardgate.control.paging import Paging
+from wardgate.control.records import reading
+
+from ..conftest import Control
+from .conftest import Recorded
+from .samples import CLOSED, OPENED, denied, failed, find, insert, ok
+
+
+async def read(recorded: Recorded, after: str | None = None, limit: int = 100):  # type: ignore[no-untyped-def]
+    return await recorded.records.read(recorded.actor(), recorded.session_id, Paging(after, limit))
+
+
+async def test_a_log_reads_as_it_happened(recorded: Recorded) -> None:
+    epoch = (await recorded.lease()).append(
+        OPENED,
+        ConnectionOpened(1, "127.0.0.1:50000"),
+        ConnectionHello(1, "mongosh 2.12", "nodejs 6", "linux"),
+        find(value=bson.Int64(5)),
+        ok(4),
+        denied(),
+        find(),
+        failed(7),
+        find(),
+        CommandOutcome(9, None, unacknowledged=True),
+        find(),
+        Malformed(1, "bad opcode", b"GET /"),
+        ConnectionClosed(1, "client closed", hellos=3, commands=5),
+        CLOSED,
+    )
+    await epoch.ship()
+    items = (await read(recorded)).items
+    assert [(item.kind, item.event or item.command) for item in items] == [
+        ("session", "opened"),
+        ("connection", "opened"),
+        ("connection", "hello"),
+        ("command", "find"),
+        ("denied", "shutdown"),
+        ("command", "find"),
+        ("command", "find"),
+        ("command", "find"),
+        ("connection", "malformed"),
+        ("connection", "closed"),
+        ("session", "closed"),
+    ]
+    first = items[3]
+    assert first.body == {"find": "orders", "filter": {"n": {"$numberLong": "5"}}, "$db": "shop"}
+    assert (first.seq, first.ok, first.documents, first.duration_us, first.client_app) == (
+        4,
+        1.0,
+        3,
+        250,
+        "mongosh 2.12",
+    )
+    assert (items[4].ok, items[4].code, items[4].rule) == (0.0, 13, "admin.shutdown")
+    assert (items[5].ok, items[5].code, items[5].error) == (0.0, 11000, "E11000 duplicate key")
+    assert (items[6].ok, items[6].unacknowledged) == (None, True)
+    assert items[7].ok is None
+    assert items[8].details == {"reason": "bad opcode", "sender": "client", "head": b"GET /".hex()}
+    assert items[0].details is not None
+    assert items[0].details["user"] == "ann@example.com"
+    assert [item.at for item in items] == sorted(item.at for item in items)
+
+
+async def test_pages_join_without_a_seam(recorded: Recorded) -> None:
+    one = await recorded.lease()
+    for value in range(10):
+        one.append(find(value=value), ok(2 * value + 1))
+        await one.ship()
+    two = (await recorded.lease(2, previous=one.link)).append(find(value="second"))
+    await two.ship()
+    seen, after = [], None
+    while True:
+        page = await read(recorded, after, 3)
+        assert len(page.items) <= 3
+        seen += [(item.epoch, item.seq, item.body["filter"]["n"]) for item in page.items]
+        if page.next is None:
+            break
+        after = page.next
+    assert seen == [(1, 2 * v + 1, {"$numberInt": str(v)}) for v in range(10)] + [(2, 1, "second")]
+
+
+async def test_a_page_of_large_bodies_ends_early(recorded: Recorded) -> None:
+    epoch = await recorded.lease()
+    for _ in range(4):
+        epoch.append(insert(reading.PAGE_BODY_BYTES // 2 + 200_000))
+    for frame in epoch.frames:
+        await recorded.records.ingest("gw_one", frame)
+    page = await read(recorded)
+    assert len(page.items) == 2
+    rest = await read(recorded, page.next)
+    assert len(rest.items) == 2
+    assert rest.next is None
+
+
+async def test_a_lost_object_says_so_and_hides_nothing_else(recorded: Recorded) -> None:
+    epoch = await recorded.lease()
+    for value in range(3):
+        epoch.append(find(value=value))
+        await epoch.ship()
+    recorded.files()[1].unlink()
+    items = (await read(recorded)).items
+    assert ["$wardgate" in (item.body or {}) for item in items] == [False, True, False]
+
+
+async def test_bodies_are_not_in_the_database_nor_readable_in_the_store(recorded: Recorded, control: Control) -> None:
+    epoch = (await recorded.lease()).append(find(value="a-secret-filter-value"))
+    await epoch.ship()
+    raw = b"".join(path.read_bytes() for path in Path(control.path).parent.rglob("*") if path.is_file())
+    assert b"a-secret-filter-value" not in raw
+
+
+@pytest.mark.parametrize("after", ["x", "1", "1.", "1.x", "-1.2", "1.2.3", "9" * 50 + ".1"])
+async def test_bad_cursors_are_refused(recorded: Recorded, after: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        await read(recorded, after)
+    assert caught.value.problem.code is ProblemCode.INVALID_REQUEST
+
+
+async def test_who_may_read(recorded: Recorded) -> None:
+    scope = Scope(recorded.project_id, "res_one", "acc_one")
+    await recorded.records.read(recorded.actor(Role.AUDITOR, scope), recorded.session_id, Paging())
+    for actor, code in [
+        (recorded.actor(Role.CONNECTOR, scope, "usr_ann"), ProblemCode.FORBIDDEN),
+        (recorded.actor(Role.ADMIN, Scope("prj_other")), ProblemCode.NOT_FOUND),
+    ]:
+        with pytest.raises(ProblemError) as caught:
+            await recorded.records.read(actor, recorded.session_id, Paging())
+        assert caught.value.problem.code is code
+
+
+async def test_reading_leaves_a_trace_once_per_log(recorded: Recorded) -> None:
+    await (await recorded.lease()).append(find(), find()).ship()
+    before = await recorded.control.count("audit_events")
+    page = await read(recorded, limit=1)
+    await read(recorded, page.next, 1)
+    assert await recorded.control.count("audit_events") == before + 1
