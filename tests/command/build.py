@@ -12,7 +12,6 @@ from wardgate.command.facts import Command, parse
 from wardgate.wire.header import HEADER, Opcode
 from wardgate.wire.message import build_msg, parse_request
 
-
 Sections: TypeAlias = Mapping[str, Sequence[Mapping[str, Any]]]
 
 

@@ -111,21 +111,22 @@ _SHARDING = """
 """
 # Everything that begins with an underscore is internal too, without being listed.
 _INTERNAL = """
-    abortShardSplit appendOplogNote applyOps autoSplitVector captrunc clone cloneCollection
+    abortShardSplit appendOplogNote applyOps autoSplitVector captrunc clearLog clone cloneCollection
     clusterAbortTransaction clusterAggregate clusterBulkWrite clusterCommitTransaction clusterCount
     clusterDelete clusterFind clusterGetMore clusterInsert clusterUpdate commitShardSplit configureFailPoint
     connPoolSync coordinateCommitTransaction copydb cpuload diagLogging donorAbortMigration
     donorForgetMigration donorStartMigration donorWaitForMigrationToCommit doTxn echo emptycapped forceerror
     forgetShardSplit godinsert handshake httpClientRequest importCollection
-    internalRenameIfOptionsAndIndexesMatch journalLatencyTest listDatabasesForAllTenants makeSnapshot
-    prepareTransaction reapLogicalSessionCacheNow recipientForgetMigration recipientSyncData
-    recipientVoteImportedFiles replicateSearchIndexCommand replSetElect replSetFresh
+    internalRenameIfOptionsAndIndexesMatch journalLatencyTest listDatabasesForAllTenants logMessage
+    makeSnapshot pinHistoryReplicated prepareTransaction reapLogicalSessionCacheNow recipientForgetMigration
+    recipientSyncData recipientVoteImportedFiles replicateSearchIndexCommand replSetElect replSetFresh
     replSetGetNewElectionCandidates replSetHeartbeat replSetReadConcernTimestamps replSetRequestVotes
     replSetTest replSetTestEgress replSetUpdatePosition setCommittedSnapshot setShardVersion sleep stageDebug
     streams_getMetrics streams_startStreamProcessor streams_stopStreamProcessor sysprofile
-    testCommandFeatureFlaggedOnLatestFCV testDeprecation testDeprecationInVersion2 testRemoval testVersion2
-    testVersions1And2 voteAbortIndexBuild voteCommitImportCollection voteCommitIndexBuild
-    voteCommitTransaction waitForFailPoint waitForOngoingChunkSplits writebacklisten
+    testCommandFeatureFlaggedOnLatestFCV testDeprecation testDeprecationInVersion2 testInternalTransactions
+    testRemoval testReshardCloneCollection testVersion2 testVersions1And2 voteAbortIndexBuild
+    voteCommitImportCollection voteCommitIndexBuild voteCommitTransaction waitForFailPoint
+    waitForOngoingChunkSplits whatsmysni writebacklisten
 """
 _KILL = "killAllSessions killAllSessionsByPattern killOp killSessions"
 _LOGIN = "authenticate copydbgetnonce copydbsaslstart getnonce logout saslContinue saslStart"

@@ -25,8 +25,7 @@ __all__ = ["Area", "Command", "Effect", "parse"]
 _STRENGTH: Final = {Effect.READ: 0, Effect.AUTH: 0, Effect.WRITE: 1, Effect.CODE: 2, Effect.ADMIN: 3}
 # The commands that mongod 6.0 still takes in an OP_QUERY; it answers all others with code 352.
 _IN_OP_QUERY: Final = frozenset({
-    "authenticate", "buildInfo", "buildinfo", "getnonce", "hello", "isMaster", "ismaster", "ping", "saslContinue",
-    "saslStart",
+    "authenticate", "buildInfo", "buildinfo", "hello", "isMaster", "ismaster", "saslContinue", "saslStart",
 })  # fmt: skip
 # Kind-1 sections, by command. Any other pairing is nothing that a server takes.
 _SEQUENCES: Final[dict[str, frozenset[str]]] = {
