@@ -127,15 +127,13 @@ def test_an_old_query_for_anything_but_a_handshake(bare: RawClient) -> None:
         rest = b"\0\0\0\0admin.$cmd\0" + struct.pack("<ii", 0, -1) + bson.encode(document)
         return HEADER.pack(16 + len(rest), 7, 0, Opcode.QUERY) + rest
 
-    for document in ({"find": "c"}, {"serverStatus": 1}, {"ping": 1}, {"getnonce": 1}):
+    refused: list[dict[str, Any]] = [{"find": "c"}, {"serverStatus": 1}, {"ping": 1}, {"getnonce": 1}]
+    taken: list[dict[str, Any]] = [
+        {"isMaster": 1}, {"$query": {"ismaster": 1}}, {"query": {"ismaster": 1}}, {"hello": 1}, {"buildInfo": 1},
+    ]  # fmt: skip
+    for document in refused:
         assert ours(query(document)) == theirs(bare.ask(query(document))) == ("answers", 352)
-    for document in (
-        {"isMaster": 1},
-        {"$query": {"ismaster": 1}},
-        {"query": {"ismaster": 1}},
-        {"hello": 1},
-        {"buildInfo": 1},
-    ):
+    for document in taken:
         assert ours(query(document)) == theirs(bare.ask(query(document))) == ("takes", None)
 
 
@@ -155,8 +153,9 @@ def test_our_errors_look_like_mongods(bare: RawClient) -> None:
 def test_what_works_without_a_login(bare: RawClient) -> None:
     for command in ({"hello": 1}, {"ping": 1}, {"buildInfo": 1}):
         assert bare.run(command)["ok"] == 1.0
-    for command in ({"find": "c"}, {"getCmdLineOpts": 1}, {"endSessions": []}):
-        refused = bare.run(command)
+    others: list[dict[str, Any]] = [{"find": "c"}, {"getCmdLineOpts": 1}, {"endSessions": []}]
+    for other in others:
+        refused = bare.run(other)
         assert refused["code"] == 13
         document = bson.decode(error_document(13, None, refused["errmsg"]))
         assert {k: refused[k] for k in document} == document
