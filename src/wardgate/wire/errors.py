@@ -11,14 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..errors import WardgateError
 from ..rawbson import build
 from .header import build_msg, build_reply
-
-if TYPE_CHECKING:
-    from .message import Request
 
 MESSAGE_CHARACTERS = 2_000  # of an errmsg that quotes what a client sent
 
@@ -86,6 +83,22 @@ def name_of(code: int) -> str:
     return _CODE_NAMES.get(code, f"Location{int(code)}")
 
 
+class Answerable(Protocol):
+    """What a reply needs of its request (`wire.message.Request` is one; that file imports this one)."""
+
+    @property
+    def request_id(self) -> int:
+        """The request's own id."""
+
+    @property
+    def legacy(self) -> bool:
+        """It was an OP_QUERY and is answered with an OP_REPLY."""
+
+    @property
+    def more_to_come(self) -> bool:
+        """It has no reply slot."""
+
+
 class ProtocolError(WardgateError):
     """A rule of the wire protocol was broken."""
 
@@ -116,7 +129,12 @@ def error_document(code: int, code_name: str | None, message: str, labels: Seque
 
 
 def error_reply(
-    request: Request, request_id: int, code: int, message: str, code_name: str | None = None, labels: Sequence[str] = ()
+    request: Answerable,
+    request_id: int,
+    code: int,
+    message: str,
+    code_name: str | None = None,
+    labels: Sequence[str] = (),
 ) -> bytes:
     """A whole error message in the request's own dialect: OP_MSG for OP_MSG, OP_REPLY for OP_QUERY.
 
@@ -126,7 +144,7 @@ def error_reply(
     return ok_reply(request, request_id, error_document(code, code_name, message, labels))
 
 
-def ok_reply(request: Request, request_id: int, document: bytes) -> bytes:
+def ok_reply(request: Answerable, request_id: int, document: bytes) -> bytes:
     """`document` (raw BSON) as a whole reply message in the request's own dialect."""
     if request.more_to_come:
         raise LocalProtocolError("no_reply_slot", "An unacknowledged request has no reply.")
