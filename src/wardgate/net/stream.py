@@ -46,7 +46,7 @@ class EarlyProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass
 
     def data_received(self, data: bytes) -> None:
         """Keep the bytes; beyond `_KEPT_BYTES` the peer waits."""

@@ -25,10 +25,11 @@ class Side(asyncio.Protocol):
         self.other: Side | None = None
         self.received = 0
         self.lost = False
+        self.early = b""  # uvloop reads once even where reading was paused in connection_made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        self.transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass
 
     def data_received(self, data: bytes) -> None:
         """Hand `data` on. The other side pauses us when it has too much."""
@@ -36,6 +37,10 @@ class Side(asyncio.Protocol):
         other = self.other
         if other is not None and other.transport is not None:
             other.transport.write(data)
+            return
+        self.early += data
+        if self.transport is not None:
+            self.transport.pause_reading()
 
     def pause_writing(self) -> None:
         """Our peer is slow: let the other side read no more."""
@@ -81,6 +86,9 @@ def join(client: Side, tunnel: Side) -> None:
     client.other, tunnel.other = tunnel, client
     assert client.transport is not None
     assert tunnel.transport is not None
+    if client.early:
+        tunnel.transport.write(client.early)
+        client.early = b""
     if tunnel.lost:
         client.transport.abort()
     elif client.lost:
