@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import hashlib
 import socket
+from collections.abc import Callable
 
 import pytest
+import uvloop
 
 from wardgate.cli.access.pump import Side, TunnelSide, join
 
@@ -135,3 +137,42 @@ async def test_what_came_before_the_tunnel_is_not_lost() -> None:
     far.close()
     await closed
     tunnel_far.close()
+
+
+@pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_client_that_speaks_before_the_tunnel_is_there_is_heard(
+    factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """Found with a real driver: uvloop reads although reading was paused in connection_made."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        near, far = socket.socketpair()
+        other, other_far = socket.socketpair()
+        for sock in (near, far, other, other_far):
+            sock.setblocking(False)
+
+        class Pausing(Side):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                assert self.transport is not None
+                self.transport.pause_reading()
+
+        client, tunnel = Pausing(), TunnelSide(lambda up, down: None)
+        await loop.sock_sendall(far, b"hello")
+        await loop.create_connection(lambda: client, sock=near)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        await loop.create_connection(lambda: tunnel, sock=other)
+        join(client, tunnel)
+        await loop.sock_sendall(far, b" again")
+        assert await _read(other_far, 11) == b"hello again"
+        for side in (client, tunnel):
+            assert side.transport is not None
+            side.transport.abort()
+        far.close()
+        other_far.close()
+        await asyncio.sleep(0)
+
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(story())

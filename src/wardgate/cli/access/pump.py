@@ -18,13 +18,14 @@ class Closed(Protocol):
 
 
 class Side(asyncio.Protocol):
-    """One end of a pair. `other` is set when the pair is joined; until then reading is paused by whoever owns us."""
+    """One end of a pair. What comes before the pair is joined is kept, and no more than one read of it is taken."""
 
     def __init__(self) -> None:
         self.transport: asyncio.Transport | None = None
         self.other: Side | None = None
         self.received = 0
         self.lost = False
+        self._early = b""
         self.early = b""  # uvloop reads once even where reading was paused in connection_made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -35,12 +36,19 @@ class Side(asyncio.Protocol):
         """Hand `data` on. The other side pauses us when it has too much."""
         self.received += len(data)
         other = self.other
-        if other is not None and other.transport is not None:
-            other.transport.write(data)
-            return
-        self.early += data
-        if self.transport is not None:
+        if other is None:
+            # uvloop starts to read after connection_made, whatever was paused in it.
+            self._early += data
+            assert self.transport is not None
             self.transport.pause_reading()
+        elif other.transport is not None:
+            other.transport.write(data)
+
+    def give_early(self) -> None:
+        """The pair is joined: hand on what came before."""
+        data, self._early = self._early, b""
+        if data and self.other is not None and self.other.transport is not None:
+            self.other.transport.write(data)
 
     def pause_writing(self) -> None:
         """Our peer is slow: let the other side read no more."""
@@ -84,6 +92,8 @@ class TunnelSide(Side):
 def join(client: Side, tunnel: Side) -> None:
     """Let bytes flow between two connected sides."""
     client.other, tunnel.other = tunnel, client
+    client.give_early()
+    tunnel.give_early()
     assert client.transport is not None
     assert tunnel.transport is not None
     if client.early:
