@@ -88,7 +88,8 @@ def examine(entry: Entry, request: Request | None, raw: bytes, fields: Fields, f
 def _place(entry: Entry, raw: bytes, fields: Fields, found: Findings, writes: bool) -> None:
     place = entry.place
     if place is Place.DATABASE:
-        found.touch(found.database, written=writes)
+        # Of the commands on a whole database only this one writes to it; bulkWrite's and a transaction's are elsewhere.
+        found.touch(found.database, written=entry.name == "dropDatabase")
         return
     value = fields.get(b"collection") if place is Place.CURSOR else fields[next(iter(fields))]
     if value is None or value[0] not in (walk.STRING, walk.SYMBOL):

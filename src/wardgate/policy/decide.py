@@ -161,7 +161,7 @@ def _is_system(namespace: str) -> bool:
     database, _, collection = namespace.partition(".")
     if database in _SYSTEM_DATABASES:
         return True
-    return database == "admin" and collection.startswith("system.")
+    return database == "admin" and (not collection or collection.startswith("system."))
 
 
 def _deny_others(command: Command, reason: str) -> Deny:
