@@ -114,31 +114,6 @@ async def test_a_client_that_was_gone_before_the_join_ends_the_tunnel() -> None:
     other_far.close()
 
 
-async def test_what_came_before_the_tunnel_is_not_lost() -> None:
-    """uvloop reads once even where reading was paused in connection_made; the bytes wait for the tunnel."""
-    loop = asyncio.get_running_loop()
-    far, near = socket.socketpair()
-    tunnel_far, tunnel_near = socket.socketpair()
-    for sock in (far, near, tunnel_far, tunnel_near):
-        sock.setblocking(False)
-    closed: asyncio.Future[None] = loop.create_future()
-    client, tunnel = Side(), TunnelSide(lambda up, down: closed.set_result(None))
-    await loop.create_connection(lambda: client, sock=near)
-    await loop.sock_sendall(far, b"early ")
-    while not client.received:
-        await asyncio.sleep(0)
-    await loop.create_connection(lambda: tunnel, sock=tunnel_near)
-    join(client, tunnel)
-    await loop.sock_sendall(far, b"late")
-    seen = b""
-    while len(seen) < len(b"early late"):
-        seen += await loop.sock_recv(tunnel_far, 100)
-    assert seen == b"early late"
-    far.close()
-    await closed
-    tunnel_far.close()
-
-
 @pytest.mark.parametrize("factory", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_a_client_that_speaks_before_the_tunnel_is_there_is_heard(
     factory: Callable[[], asyncio.AbstractEventLoop],

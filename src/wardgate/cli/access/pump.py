@@ -26,7 +26,6 @@ class Side(asyncio.Protocol):
         self.received = 0
         self.lost = False
         self._early = b""
-        self.early = b""  # uvloop reads once even where reading was paused in connection_made
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -96,9 +95,6 @@ def join(client: Side, tunnel: Side) -> None:
     tunnel.give_early()
     assert client.transport is not None
     assert tunnel.transport is not None
-    if client.early:
-        tunnel.transport.write(client.early)
-        client.early = b""
     if tunnel.lost:
         client.transport.abort()
     elif client.lost:
