@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,8 @@ from wardgate.control.sources import Sources
 from wardgate.control.vault import MasterKey
 from wardgate.control.web import create_app
 from wardgate.secret import Secret
+
+from .machines import Machine
 
 ORIGIN = "http://127.0.0.1:8400"
 ADMIN_EMAIL = "admin@example.com"
@@ -130,3 +133,24 @@ async def admin(control: Control) -> AsyncIterator[httpx2.AsyncClient]:
 def login_as(control: Control) -> Callable[..., Awaitable[httpx2.AsyncClient]]:
     """`await login_as("ann@example.com", (Role.CONNECTOR, Scope(project_id)))`: a new user's client."""
     return control.user
+
+
+@pytest.fixture
+async def shop(admin: httpx2.AsyncClient) -> str:
+    """A project's id."""
+    created = await admin.post("/api/v1/projects", json={"name": "shop"})
+    project_id: str = created.json()["id"]
+    return project_id
+
+
+@pytest.fixture
+async def gateway(control: Control, admin: httpx2.AsyncClient, shop: str) -> AsyncIterator[Machine]:
+    """The gateway `near-db` of the project, enrolled and online; it answers connection tests."""
+    created = await admin.post(f"/api/v1/projects/{shop}/gateways", json={"name": "near-db"})
+    machine = await Machine.join(control, created.json())
+    serving = asyncio.create_task(machine.serve())
+    while not control.services.hub.is_linked(machine.id):
+        await asyncio.sleep(0)
+    yield machine
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
