@@ -268,7 +268,7 @@ class SignedClient:
             key_id=self.identity.id,
             audience=self.identity.domain,
             method=method,
-            target=PREFIX + path,
+            target=httpx2.URL(PREFIX + path).raw_path.decode(),  # as it is sent, with its escapes
             body=content,
             now=time.time(),
             jti=os.urandom(assertion.JTI_BYTES),
