@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=None, help="a folder on the disk to measure")
     parser.add_argument("--commands", type=int, default=3000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--server-us", type=float, default=0.0)
+    parser.add_argument("--server-us", type=float, default=100.0)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     found: dict[str, list[Result]] = {}

@@ -148,6 +148,7 @@ async def test_writers_share_syncs(tmp_path: Path) -> None:
             recorder = recorders[index % 4]
             for _ in range(20):
                 seq = recorder.append(intent())
+                await asyncio.sleep(0)  # MongoDB works
                 await durable(recorder, recorder.append(outcome(seq)))
 
         await asyncio.gather(*(work(index) for index in range(16)))

@@ -57,6 +57,8 @@ class Committer:
 
     def request(self) -> None:
         """Sync all that has been written so far."""
+        if self._want == self.written:
+            return
         self._want = self.written
         if self._idle:
             self._idle = False

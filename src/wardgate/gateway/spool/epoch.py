@@ -64,6 +64,7 @@ class EpochRecorder:
         self.head_frame = chain.head_frame
         self.segment = -1  # the segment that has the epoch's head since
         self.reserved = 0
+        self._in_flight = 0
         self.backlog = backlog
         self.failure: str | None = None
         self._spool = spool
@@ -111,23 +112,27 @@ class EpochRecorder:
         for document in documents:
             size += len(document) + _FRAME_OVERHEAD
         if kind is CommandOutcome and not record.more:  # type: ignore[union-attr]
-            self._reserve(-_OUTCOME)
+            self._due(-_OUTCOME, -1)
         elif kind is ConnectionClosed:
-            self._reserve(-_CONNECTION_CLOSED)
+            self._due(-_CONNECTION_CLOSED)
         elif kind is SessionClosed:
-            self._reserve(-self.reserved)
+            self._due(-self.reserved, -self._in_flight)
         else:
             due = _OUTCOME if kind is CommandIntent else _CONNECTION_CLOSED if kind is ConnectionOpened else 0
             refusal = self._spool.refusal(self.backlog, size, due)
             if refusal is not None:
                 raise RecordingFailed(refusal)
             if due:
-                self._reserve(due)
+                self._due(due, kind is CommandIntent)
 
-    def _reserve(self, amount: int) -> None:
-        amount = max(amount, -self.reserved)
-        self.reserved += amount
-        self._spool.reserved += amount
+    def _due(self, reserve: int, in_flight: int = 0) -> None:
+        """Something has become due (or, negative, is done), here and in the spool's sums."""
+        reserve = max(reserve, -self.reserved)
+        in_flight = max(in_flight, -self._in_flight)
+        self.reserved += reserve
+        self._in_flight += in_flight
+        self._spool.reserved += reserve
+        self._spool.in_flight += in_flight
 
     def durable(self) -> int:
         """See `Recorder.durable`."""
@@ -158,7 +163,7 @@ class EpochRecorder:
     async def close(self) -> None:
         """Everything is on disk and the key is forgotten. Returns after a failure too."""
         self._chain = None
-        self._reserve(-self.reserved)
+        self._due(-self.reserved, -self._in_flight)
         if self.failure is None and self._durable < self._seq:
             self.when_durable(self._seq, self._closing.set)
             await self._closing.wait()
@@ -187,6 +192,6 @@ class EpochRecorder:
         self.failure = reason
         self._waiters.clear()
         self._chain = None
-        self._reserve(-self.reserved)
+        self._due(-self.reserved, -self._in_flight)
         self._closing.set()
         self._spool.loop.call_soon(self._on_failed, reason)

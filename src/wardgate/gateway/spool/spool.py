@@ -63,6 +63,7 @@ class Spool:
         self.folder = folder
         self.loop = asyncio.get_running_loop()
         self.reserved = 0
+        self.in_flight = 0  # intents without an outcome, of all sessions
         self.segments: list[Segment] = []  # oldest first; the last one may be the current one
         self.current: Segment | None = None
         self._numbers = numbers
@@ -153,7 +154,7 @@ class Spool:
             return "This session's records wait for the control plane, and its share of the audit spool is full."
         need = size + due + self.reserved
         while self._room(size) < need:
-            if not self._grow(min(size, CHUNK_BYTES) + _SLACK):
+            if not self._grow(2 * (min(size, CHUNK_BYTES) + _SLACK)):
                 return self._full()
         return None
 
@@ -166,9 +167,9 @@ class Spool:
             room += max(0, segment.size - unused)
         return room
 
-    def _grow(self, frame: int) -> bool:
-        """Add a segment that has room for one frame of that length, at once; false if limits or the disk forbid it."""
-        size = max(frame, self._numbers.spool_segment_bytes)
+    def _grow(self, least: int) -> bool:
+        """Add a segment of at least that size, at once; false if the limits or the disk forbid it."""
+        size = max(least, self._numbers.spool_segment_bytes)
         if not self._may_grow(size):
             return False
         self._number += 1
@@ -240,8 +241,11 @@ class Spool:
         return segment
 
     def sync_soon(self) -> None:
-        """Sync at the end of this iteration of the loop, with all that is written in it."""
-        if not self._soon:
+        """Sync now if no command is under way anywhere; else at the end of this iteration of the loop, with all that
+        is written in it: alone, nobody would join the group; in a crowd, most do."""
+        if self.in_flight == 0:
+            self._sync_now()
+        elif not self._soon:
             self._soon = True
             self.loop.call_soon(self._sync_now)
 
@@ -255,7 +259,7 @@ class Spool:
     def _sync_now(self) -> None:
         self._soon = False
         self._oldest = None
-        if self._pending and not self._closed:
+        if not self._closed:
             self._committer.request()
 
     def _sync_oldest(self) -> None:
