@@ -47,9 +47,12 @@ class ExitError(WardgateError):
 # Codes of plain WardgateErrors, which rooms below raise without knowing of exit codes.
 _BY_CODE = {
     "insecure_domain": Exit.USAGE,
+    "invalid_address": Exit.USAGE,
     "invalid_ca_file": Exit.USAGE,
     "invalid_domain": Exit.USAGE,
     "invalid_duration": Exit.USAGE,
+    "invalid_token": Exit.USAGE,
+    "token_missing": Exit.USAGE,
     "unreachable": Exit.CONTROL_PLANE_UNREACHABLE,
     **dict.fromkeys(
         (
@@ -61,6 +64,7 @@ _BY_CODE = {
             "relay_busy",
             "relay_unreachable",
             "route_refused",
+            "stream_refused",
         ),
         Exit.GATEWAY_UNREACHABLE,
     ),

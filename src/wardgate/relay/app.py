@@ -44,8 +44,9 @@ class RelaySettings:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What the operator is told once streams can come."""
+    """What the operator is told once streams can come. `address` is bound, `advertised` is what others dial."""
 
+    id: str
     name: str
     address: str
     advertised: str
@@ -129,7 +130,7 @@ async def _serve(
         failed=refused,
     )
     await _first(beat.beat)
-    ready(Ready(joined.identity.name, address, advertised, joined.notice))
+    ready(Ready(client.identity.id, client.identity.name, address, advertised, joined.notice))
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(beat.run())
         tasks.create_task(keep_certificate(client, settings.data_dir, renewed))

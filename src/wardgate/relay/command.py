@@ -9,13 +9,10 @@ from pathlib import Path
 
 import click
 
-from ..errors import WardgateError
 from ..net import logs, loop
 from ..net.dial import split_address
 from ..net.machine import token_from
 from .app import Ready, RelaySettings, run_relay
-
-_USAGE = frozenset({"invalid_address", "invalid_domain", "insecure_domain", "token_missing", "invalid_token"})
 
 
 @click.group("relay")
@@ -56,36 +53,24 @@ def run(
     """
     logs.configure("relay", json=as_json)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the route key is in memory
-    try:
-        settings = RelaySettings(
-            listen=split_address(listen),
-            advertise=advertise,
-            name=name,
-            token=token_from(token, token_file),
-            data_dir=data_dir,
-            domain=domain,
-            ca_file=ca_file,
-        )
-        loop.run(run_relay(settings, lambda ready: _announce(ready, as_json)))
-    except WardgateError as error:
-        _fail(error, as_json)
+    settings = RelaySettings(
+        listen=split_address(listen),
+        advertise=advertise,
+        name=name,
+        token=token_from(token, token_file),
+        data_dir=data_dir,
+        domain=domain,
+        ca_file=ca_file,
+    )
+    loop.run(run_relay(settings, lambda ready: _announce(ready, as_json)))
 
 
 def _announce(ready: Ready, as_json: bool) -> None:
     if ready.notice:
-        click.echo(ready.notice, err=True)
+        click.echo(f"note: {ready.notice}", err=True)
     if as_json:
-        facts = {"event": "ready", "name": ready.name, "address": ready.address, "advertised": ready.advertised}
-        click.echo(json.dumps(facts))
+        facts = {"event": "ready", "id": ready.id, "name": ready.name, "address": ready.address}
+        click.echo(json.dumps({**facts, "advertised": ready.advertised}))
     else:
-        click.echo(f"relay {ready.name} is ready on {ready.address}")
+        click.echo(f"Relay {ready.name} is ready at {ready.advertised}.")
     sys.stdout.flush()
-
-
-def _fail(error: WardgateError, as_json: bool) -> None:
-    """Exit codes as docs/cli.md lists them: 2 usage, 6 control plane unreachable, 1 anything else."""
-    shown = json.dumps({"code": error.code, "detail": error.message}) if as_json else f"error: {error.message}"
-    click.echo(shown, err=True)
-    if error.code == "unreachable":
-        sys.exit(6)
-    sys.exit(2 if error.code in _USAGE else 1)
