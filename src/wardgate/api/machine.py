@@ -241,13 +241,15 @@ class TestReport(Request):
 
 
 class RecordsAck(BaseModel):
-    """What is durable now. `fenced` says that a newer epoch exists and this one takes no more than its own tail."""
+    """What is durable now. `fenced`: a newer epoch exists, and this one takes no more than its own tail. `closed`: the
+    epoch's gateway has said that this is all of it."""
 
     session_id: str
     epoch: int
     seq: int
     hash: str
     fenced: bool = False
+    closed: bool = False
 
 
 class RelayHeartbeatRequest(Request):

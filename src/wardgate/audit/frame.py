@@ -192,7 +192,8 @@ class Scan:
     pages that reached the disk out of order in a power cut, which no sync had confirmed.
     """
 
-    def __init__(self, data: bytes | memoryview) -> None:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
         self._view = memoryview(data)
         self.end = 0
         self.holes: list[tuple[int, int]] = []
@@ -200,7 +201,7 @@ class Scan:
 
     def __iter__(self) -> Iterator[Located]:
         offset, hole = 0, -1
-        whole = bytes(self._view)
+        whole = self._data
         while len(whole) - offset >= HEAD_BYTES:
             located = self._at(offset)
             if located is None:
@@ -214,7 +215,7 @@ class Scan:
                 hole = -1
             yield located
             offset = self.end = located.end
-        self.torn = any(whole[self.end :])
+        self.torn = bool(whole[self.end :].rstrip(b"\0"))
 
     def _at(self, offset: int) -> Located | None:
         try:

@@ -92,6 +92,13 @@ async def test_unknown_sessions_and_unleased_epochs_are_refused(
     assert (await refused(stranger, b"".join(stranger.frames))).problem.code is ProblemCode.RECORDS_REFUSED
 
 
+async def test_the_acknowledgement_tells_when_it_is_all(recorded: Recorded) -> None:
+    one = (await recorded.lease()).append(find())
+    assert not (await one.ship()).closed
+    assert (await one.append(CLOSED).ship()).closed
+    assert (await (await recorded.lease(2)).append(find()).tail().ship()).closed
+
+
 async def test_a_gap_is_refused_without_an_alarm(recorded: Recorded) -> None:
     epoch = (await recorded.lease()).append(find(), ok(1), find())
     problem = await refused(epoch, b"".join(epoch.frames[2:]))

@@ -30,6 +30,7 @@ class Receiver:
         self.records: dict[tuple[str, int], list[Record]] = {}
         self.readers: dict[tuple[str, int], ChainReader] = {}
         self.hashes: dict[tuple[str, int], list[str]] = {}
+        self.closed: set[tuple[str, int]] = set()
         self.posts: list[tuple[str, int, int]] = []
         self.before: Callable[[], None] = lambda: None
 
@@ -42,7 +43,8 @@ class Receiver:
         for frame in frames:
             self._take(key, frame)
         reader = self.readers[key]
-        return RecordsAck(session_id=session, epoch=epoch, seq=reader.seq, hash=reader.hash.hex())
+        closed = reader.closed or key in self.closed
+        return RecordsAck(session_id=session, epoch=epoch, seq=reader.seq, hash=reader.hash.hex(), closed=closed)
 
     def _take(self, key: tuple[str, int], frame: Frame) -> None:
         known = self.hashes.setdefault(key, [])

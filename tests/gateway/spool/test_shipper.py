@@ -131,6 +131,17 @@ async def test_a_next_life_delivers_what_the_last_left_and_says_that_it_is_all(t
         assert len(spool.segments) == 1
 
 
+async def test_no_tail_is_sent_for_what_the_control_plane_knows_to_be_closed(tmp_path: Path) -> None:
+    receiver, session = Receiver(), session_id()
+    async with life(tmp_path, receiver) as (spool, shipper):
+        receiver.open_epoch(spool, session).append(SessionNotice("n"))
+        assert await shipper.flush(30)
+    receiver.closed.add((session, 1))
+    async with life(tmp_path, receiver) as (_, shipper):
+        assert await shipper.flush(30)
+    assert not receiver.readers[session, 1].closed
+
+
 async def test_deliveries_may_be_doubled(tmp_path: Path) -> None:
     """The acknowledgement is lost each time; and a third life begins again from the first segment."""
     receiver, session = Receiver(), session_id()

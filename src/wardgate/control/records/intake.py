@@ -83,6 +83,7 @@ class Intake:
             seq=row.seq,
             hash=row.hash.hex(),
             fenced=any(epoch > batch.epoch for epoch in place.epochs),
+            closed=row.closed,
         )
 
     async def _take(

@@ -11,7 +11,7 @@ import asyncio
 from bisect import insort
 from collections.abc import Callable
 from time import time_ns
-from typing import TYPE_CHECKING, Final, Literal
+from typing import Final, Literal, Protocol
 
 from ...audit.chain import ChainWriter
 from ...audit.codec import ERROR_BYTES, TEXT_BYTES, encode
@@ -25,9 +25,6 @@ from ...audit.records import (
     Record,
     SessionClosed,
 )
-
-if TYPE_CHECKING:
-    from .spool import Spool
 
 Durability = Literal["strict", "process"]
 EpochKey = tuple[bytes, int]
@@ -48,12 +45,38 @@ class Backlog:
         self.bytes = 0
 
 
+class Shelf(Protocol):
+    """The spool as a recorder uses it. `reserved` and `in_flight` are sums over all recorders, which keep them."""
+
+    loop: asyncio.AbstractEventLoop
+    reserved: int
+    in_flight: int
+
+    def refusal(self, backlog: Backlog, size: int, due: int) -> str | None:
+        """Why `size` bytes now and `due` later can't be taken; None if they can."""
+
+    def write(self, epoch: EpochRecorder, frames: list[bytes], seq: int) -> None:
+        """Hand the frames to the kernel; RecordingFailed."""
+
+    def sync_soon(self) -> None:
+        """Sync in this iteration of the loop."""
+
+    def sync_later(self) -> None:
+        """Sync within a few milliseconds."""
+
+    def slow(self, backlog: Backlog) -> bool:
+        """Whether a session with this backlog should be slowed."""
+
+    def closed(self, epoch: EpochRecorder) -> None:
+        """The recorder takes no more."""
+
+
 class EpochRecorder:
     """A `Recorder`. Made by `Spool.open_epoch`; belongs to the event loop."""
 
     def __init__(
         self,
-        spool: Spool,
+        spool: Shelf,
         key: EpochKey,
         chain: ChainWriter,
         durability: Durability,

@@ -50,12 +50,13 @@ _REFUSALS: Final = frozenset({ProblemCode.RECORDS_REFUSED, ProblemCode.NOT_FOUND
 class Shipment:
     """What is known of one epoch."""
 
-    __slots__ = ("acked", "last", "refused", "seen")
+    __slots__ = ("acked", "closed", "last", "refused", "seen")
 
     def __init__(self) -> None:
         self.acked = -1  # the newest sequence number that the control plane has
         self.last = b""  # that frame's hash
         self.seen = -1  # the newest one met in the walk
+        self.closed = False  # the control plane knows that this was all
         self.refused = False
 
 
@@ -215,10 +216,11 @@ class Shipper:
         _, located, damaged = self._scan
         for window in _windows(located):
             parts: dict[EpochKey, _Part] = {}
-            for place in window:
+            for count, place in enumerate(window, 1):
                 self._take(parts, segment.read(place.offset, place.end - place.offset), place.head.seq)
+                if count % _BREATH == 0:
+                    await asyncio.sleep(0)
             await self._post_all(parts)
-            await asyncio.sleep(0)
         keys = {(place.head.session, place.head.epoch) for place in located}
         if segment.number <= self._recovered:
             await self._note_tails(keys)
@@ -276,6 +278,7 @@ class Shipper:
             return
         shipment.acked = max(ack.seq, shipment.acked)
         shipment.last = digest if ack.seq == part.seq else bytes.fromhex(ack.hash)
+        shipment.closed = ack.closed
         self._spool.shipped(key, part.size)
 
     def _refuse(self, key: EpochKey, shipment: Shipment, reason: str) -> None:
@@ -290,7 +293,7 @@ class Shipper:
         """Remember, on disk, that these epochs are owed a tail, before the segment that shows it goes."""
         for key in keys:
             shipment = self._shipments[key]
-            if shipment.refused:
+            if shipment.refused or shipment.closed:
                 self._tails.pop(key, None)
             elif shipment.acked == shipment.seen:
                 self._tails[key] = Link(key[1], shipment.acked, shipment.last)
