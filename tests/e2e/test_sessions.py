@@ -15,6 +15,7 @@ from wardgate.testing.ports import accepts
 from wardgate.testing.stack import Access, Stack
 
 Client = MongoClient[dict[str, Any]]
+QUICK: dict[str, Any] = {"serverSelectionTimeoutMS": 1_000}  # a client's own goodbye looks for a server so long
 
 
 def _last(stack: Stack, session_id: str, wanted: str = "ended") -> dict[str, Any]:
@@ -28,12 +29,12 @@ def _last(stack: Stack, session_id: str, wanted: str = "ended") -> dict[str, Any
 def _operations(mongod: MongoDeployment, session_id: str) -> list[dict[str, Any]]:
     with mongod.client() as client:
         pipeline = [{"$currentOp": {"allUsers": True}}, {"$match": {"appName": {"$regex": session_id}, "active": True}}]
-        return [each for each in client.admin.aggregate(pipeline) if each.get("command", {}).get("aggregate") == "slow"]
+        return [each for each in client.admin.aggregate(pipeline) if each.get("command", {}).get("find") == "slow"]
 
 
 def test_ctrl_c_ends_it(stack: Stack, access: Any) -> None:
     opened: Access = access()
-    with Client(opened.uri) as client:
+    with Client(opened.uri, **QUICK) as client:
         assert client.admin.command("ping")["ok"] == 1
         ended = opened.close()
         assert ended["reason"] == "client_closed"
@@ -45,7 +46,7 @@ def test_ctrl_c_ends_it(stack: Stack, access: Any) -> None:
 
 def test_an_expired_session_cuts_its_connections(stack: Stack, access: Any) -> None:
     opened: Access = access("rs", "rw", "5s")
-    with Client(opened.uri, serverSelectionTimeoutMS=1_000, retryReads=False) as client:
+    with Client(opened.uri, **QUICK, retryReads=False) as client:
         assert client.admin.command("ping")["ok"] == 1
         ended = opened.wait_event("ended", 20)
         assert ended["reason"] == "expired"
@@ -57,7 +58,7 @@ def test_an_expired_session_cuts_its_connections(stack: Stack, access: Any) -> N
 
 def test_an_administrator_ends_it(stack: Stack, access: Any) -> None:
     opened: Access = access()
-    with Client(opened.uri) as client:
+    with Client(opened.uri, **QUICK) as client:
         client.admin.command("ping")
         stack.wardgate.run("pam", "session", "terminate", opened.session_id)
         assert opened.wait_event("ended", 15)["reason"] == "terminated"
@@ -75,7 +76,7 @@ def test_a_running_operation_dies_with_its_session(access: Any, mongod_rs1: Mong
     def slow() -> None:
         with Client(opened.uri, retryReads=False) as client:
             try:
-                list(client.sessions.slow.aggregate([{"$match": {"$where": "sleep(1000) || true"}}]))
+                list(client.sessions.slow.find({"$where": "sleep(1000) || true"}))
             except Exception as error:
                 failed.append(error)
 
