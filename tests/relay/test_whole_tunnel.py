@@ -469,3 +469,13 @@ async def test_a_spare_that_died_is_not_given_out(lab: Any, session_id: str) -> 
     stream: Stream = await warm.get()
     assert await lab.echo(stream, b"fresh") == b"fresh"
     await warm.close()
+
+
+async def test_a_spare_that_grew_old_is_replaced(lab: Any, session_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wardgate.net.stream._GROWN_OLD", 0.0)
+    warm = WarmStreams(lab.dialler(session_id), DATA_ALPN, keep=1)
+    warm.start()
+    await until(lambda: warm.statistics()["ready"] == 1 and len(lab.echoes) == 1)
+    lab.echoes[0].transport.abort()
+    await until(lambda: len(lab.echoes) == 2 and warm.statistics()["ready"] == 1)
+    await warm.close()

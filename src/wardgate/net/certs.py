@@ -32,7 +32,8 @@ INTERMEDIATE_YEARS = 10
 _YEAR = timedelta(days=365)
 _SERVER = ExtendedKeyUsageOID.SERVER_AUTH
 _CLIENT = ExtendedKeyUsageOID.CLIENT_AUTH
-_AUDIT = x509.ObjectIdentifier("2.25.166316388639431436593472886885752520209")  # ours (X.667): a key that seals audit heads speaks no TLS
+# Ours (X.667): a key that seals audit heads speaks no TLS.
+_AUDIT = x509.ObjectIdentifier("2.25.166316388639431436593472886885752520209")
 _AUDIT_URI = "wardgate:audit"
 
 

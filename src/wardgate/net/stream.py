@@ -14,7 +14,9 @@ import asyncio
 import contextlib
 import ssl
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
 from typing import cast
 
 from ..api.models import Route
@@ -26,6 +28,7 @@ from .tls import Credentials, client_context
 
 _KEPT_BYTES = 64 * 1024  # more than a control stream says before it is taken over
 _SHUTDOWN = 2.0
+_GROWN_OLD = 30.0
 _OPENING_AT_ONCE = 16  # below the relay's cap of half-open peers per address
 
 
@@ -43,6 +46,7 @@ class EarlyProtocol(asyncio.Protocol):
         self.ended = False
         self.lost = False
         self.error: Exception | None = None
+        self.when_lost: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
@@ -63,6 +67,8 @@ class EarlyProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The stream is gone."""
         self.lost, self.error = True, exc
+        if self.when_lost is not None:
+            self.when_lost()
 
     def take(self) -> tuple[asyncio.Transport, bytes]:
         """The transport, read again, and what came before. The caller sets its protocol at once, without awaiting."""
@@ -121,6 +127,10 @@ class Stream:
         self._early.switch(protocol)
         assert self._early.transport is not None
         return self._early.transport
+
+    def when_lost(self, callback: Callable[[], None]) -> None:
+        """Call `callback` if it is lost before it is switched."""
+        self._early.when_lost = callback
 
     def why_lost(self, error: BaseException | None) -> TunnelError:
         """One sentence for a stream that was lost before the gateway said anything on it.
@@ -344,4 +354,12 @@ class WarmStreams:
             if self._closed:
                 stream.abort()
             else:
+                stream.when_lost(partial(self._spare_lost, stream, monotonic()))
                 self._ready.append(stream)
+
+    def _spare_lost(self, stream: Stream, established_at: float) -> None:
+        """Replace a spare that grew old. One that was cut at once is not: that would go on for ever."""
+        if stream in self._ready:
+            self._ready.remove(stream)
+            if monotonic() - established_at >= _GROWN_OLD:
+                self.start()
