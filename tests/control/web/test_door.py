@@ -6,7 +6,8 @@ import ipaddress
 
 import httpx2
 import pytest
-from starlette.types import Receive, Scope, Send
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
 
 from wardgate.control.settings import DoorSettings
 from wardgate.control.web.door import Door
@@ -53,3 +54,24 @@ async def test_where_tls_ends_at_a_proxy_others_are_refused(peer: str, status: i
     answer = await ask(settings, peer)
     assert answer.status_code == status
     assert answer.headers["strict-transport-security"]
+
+
+async def test_a_client_that_goes_in_the_middle_of_its_request_is_no_bug(capfd: pytest.CaptureFixture[str]) -> None:
+    """Its machine's assertion covers the body, so the body is read before anything else."""
+
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        await Request(scope, receive).body()
+
+    door = Door(reads, settings=DoorSettings(hosts=frozenset({"wardgate.example"})), numbers=DEFAULT)
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [(b"host", b"wardgate.example")], "client": None}
+    await door(scope, receive, send)
+    assert sent == []
+    assert "request failed" not in "".join(capfd.readouterr())

@@ -19,6 +19,7 @@ from secrets import token_hex
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...api.domain import is_loopback
@@ -71,6 +72,8 @@ class Door:
             await self._app(scope, self._limited(scope, headers, receive), watched.send)
         except ProblemError as error:
             await problem_response(error.problem)(scope, receive, watched.send)
+        except ClientDisconnect:
+            return  # nobody is left to answer
         except Exception as error:
             # Here and not at the framework's outermost handler, which would pass it on to the server's log, text and
             # all, and send an answer that lacks our headers.
