@@ -106,16 +106,17 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
 
 def print_facts(facts: Iterable[tuple[str, str | None]]) -> None:
     """Names and values, one a line; what is None is left out."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 3, 0, 0))
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        if value is not None:
-            table.add_row(name, Text(safe(value), style=_STATE_COLOURS.get(value, "")))
-    show(table)
+    kept = [(name, value) for name, value in facts if value is not None]
+    width = max((len(name) for name, _ in kept), default=0) + 3
+    for name, value in kept:
+        show(Text(name.ljust(width), style="dim") + Text(safe(value), style=_STATE_COLOURS.get(value, "not dim")))
+
+
+def count(number: int, noun: str) -> str:
+    """`1 command`, `2 commands`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def show(renderable: RenderableType, *, stderr: bool = False) -> None:

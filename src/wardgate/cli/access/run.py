@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ... import __version__
-from ...api.models import ClientFacts, Session, SessionGrant, SessionRequest, SessionStatus
+from ...api.models import ClientFacts, Session, SessionGrant, SessionRequest, SessionStatus, VerificationState
 from ...errors import WardgateError
 from ...net import certs, loop
 from ...numbers import DEFAULT
@@ -27,7 +27,7 @@ from .listeners import Listener, bind
 from .proxy import End, InterruptedBeforeReadyError, LocalProxy
 from .view import EndFacts, View
 
-_SUMMARY_SECONDS = 1.0  # what the control plane may take to tell the counts; then the summary goes without
+_SUMMARY_SECONDS = 1.5  # what the control plane may take to tell the counts; then the summary goes without
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +121,15 @@ def _abandon(settings: Settings, session_id: str) -> None:
 
 
 def _counted(settings: Settings, session_id: str) -> Session | None:
-    """The session once its end is known there, or as it is after `_SUMMARY_SECONDS`; None if it can't be asked."""
+    """The session once its whole record has arrived there; None if that takes longer than `_SUMMARY_SECONDS`."""
     until = time.monotonic() + _SUMMARY_SECONDS
     try:
         with settings.api(timeout_s=_SUMMARY_SECONDS) as client:
-            while True:
+            while time.monotonic() < until:
                 found = client.get(path("sessions", session_id), Session)
-                if found.status is SessionStatus.ENDED or time.monotonic() >= until:
+                if found.status is SessionStatus.ENDED and found.verification is not VerificationState.OPEN:
                     return found
                 time.sleep(0.1)
     except WardgateError:
-        return None
+        pass
+    return None

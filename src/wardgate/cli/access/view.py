@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from ... import durations
-from ..output import print_json_line, safe
+from ..output import count, print_json_line, safe
 
 _WARN_AT = (timedelta(minutes=10), timedelta(minutes=1))
 
@@ -55,7 +55,7 @@ class View(Protocol):
 
     def reconnected(self) -> None: ...
 
-    def connections(self, count: int) -> None: ...
+    def connections(self, number: int) -> None: ...
 
     def ended(self, facts: EndFacts) -> None: ...
 
@@ -85,7 +85,7 @@ class JsonView:
         """`reconnected`."""
         self._event("reconnected")
 
-    def connections(self, count: int) -> None:
+    def connections(self, number: int) -> None:
         """Programs count for themselves."""
 
     def ended(self, facts: EndFacts) -> None:
@@ -137,19 +137,19 @@ class TerminalView:
         """The session goes on."""
         self.notice("info", "Reconnected to the gateway; the ports are the same.")
 
-    def connections(self, count: int) -> None:
+    def connections(self, number: int) -> None:
         """Shown in the status line."""
-        self._open = count
+        self._open = number
         self._draw()
 
     def ended(self, facts: EndFacts) -> None:
         """The summary."""
         self.close()
-        counts = [_count(facts.connections, "connection")]
+        counts = [count(facts.connections, "connection")]
         if facts.commands is not None:
-            counts.append(_count(facts.commands, "command"))
+            counts.append(count(facts.commands, "command"))
         if facts.errors:
-            counts.append(_count(facts.errors, "error"))
+            counts.append(count(facts.errors, "error"))
         length = durations.format(timedelta(seconds=round(facts.duration_s)))
         self._say("")
         self._say(f"  Session ended ({facts.reason}) after {length}: {', '.join(counts)}.")
@@ -187,7 +187,7 @@ class TerminalView:
             return
         left = int(self._left().total_seconds())
         clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-        sys.stderr.write(f"\r\x1b[2K  {clock} left · {_count(self._open, 'connection')} open")
+        sys.stderr.write(f"\r\x1b[2K  {clock} left · {count(self._open, 'connection')} open")
         sys.stderr.flush()
 
     def _clear(self) -> None:
@@ -201,10 +201,6 @@ class TerminalView:
 
     def _bold(self, text: str) -> str:
         return f"\x1b[1m{text}\x1b[0m" if self._colour else text
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _today(moment: datetime) -> bool:

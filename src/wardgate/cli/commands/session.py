@@ -11,7 +11,7 @@ from ...api.models import Record, Session, Verification, VerificationState
 from .. import options
 from ..exits import Exit
 from ..forms import path
-from ..output import exact, line, print_facts, print_json, print_json_line, print_table, safe, show, span, when
+from ..output import count, exact, line, print_facts, print_json, print_json_line, print_table, safe, show, span, when
 from ..settings import Settings
 
 _BODY_WIDTH = 160
@@ -111,7 +111,7 @@ def _print_records(records: Iterable[Record]) -> None:
     for record in records:
         text = Text(f"{record.at:%H:%M:%S.%f}"[:-3] + "  ", style="dim")
         outcome, style = _outcome(record)
-        text.append(f"{outcome:<10}", style=style)
+        text.append(f"{outcome:<10} ", style=style)
         text.append(safe(_subject(record)), style="bold")
         text.append("  " + safe(_detail(record)), style="default not bold")
         show(text)
@@ -119,7 +119,7 @@ def _print_records(records: Iterable[Record]) -> None:
 
 def _outcome(record: Record) -> tuple[str, str]:
     if record.kind in ("connection", "session"):
-        return record.kind, "dim"
+        return "–", "dim"
     if record.kind == "denied":
         return "denied", "red"
     if record.ok:
@@ -141,10 +141,11 @@ def _subject(record: Record) -> str:
 
 def _detail(record: Record) -> str:
     if record.kind in ("connection", "session"):
-        return " ".join(f"{key}={value}" for key, value in (record.details or {}).items() if value is not None)
+        shown = ((key, value) for key, value in (record.details or {}).items() if value not in (None, "", [], 0))
+        return " ".join(f"{key}={value}" for key, value in shown)
     facts = []
     if record.documents is not None:
-        facts.append(f"{record.documents} documents")
+        facts.append(count(record.documents, "document"))
     if record.duration_us is not None:
         facts.append(f"{record.duration_us / 1000:.1f} ms")
     if record.rule:
