@@ -21,11 +21,10 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import bson
-from bson.codec_options import CodecOptions
 from bson.errors import InvalidBSON
-from bson.raw_bson import RawBSONDocument
 
 from ..errors import WardgateError
+from ..rawbson import walk
 from . import records
 from .records import BodyChunk, CommandIntent, Denied, Record
 
@@ -35,7 +34,6 @@ TEXT_BYTES: Final = 1024
 ERROR_BYTES: Final = 8192
 
 _WITH_BODY: Final = (CommandIntent, Denied)
-_OPTIONS: CodecOptions[RawBSONDocument] = CodecOptions(document_class=RawBSONDocument)
 _I32 = struct.Struct("<i")
 _I64 = struct.Struct("<q")
 _F64 = struct.Struct("<d")
@@ -186,39 +184,91 @@ _SHAPES: Final = {cls: _shape(kind, cls) for kind, cls in _KINDS.items()}
 def decode(document: bytes) -> Entry:
     """The record in `document`; CodecError if it is none that this version knows."""
     try:
-        raw = bson.decode(document, _OPTIONS)
-        kind, at_us = raw["kind"], raw["at"]
+        if walk.document_end(document, 0, len(document)) != len(document):
+            raise walk.BsonError("bytes follow the document")
+        found = walk.fields(document, 0, len(document))
+        kind = _read_text(document, *found[b"kind"])
         cls = _KINDS[kind]
-        values = _NULLS[cls] | {name: read(raw[name]) for name, read in _READERS[cls] if name in raw}
-        if "cut" in raw:
+        values: dict[str, Any] = dict(_NULLS[cls])
+        for key, name, read in _READERS[cls]:
+            place = found.get(key)
+            if place is not None:
+                values[name] = read(document, *place)
+        cut: tuple[int, ...] = ()
+        if b"cut" in found:
+            cut = tuple(int(size) for size in _read_array(document, *found[b"cut"]))
             values.setdefault("body", b"")
-        return Entry(int(at_us), cls(**values), tuple(int(size) for size in raw.get("cut", ())))
+        return Entry(_read_int(document, *found[b"at"]), cls(**values), cut)
     except KeyError as error:
         raise CodecError(f"A record lacks a field or has an unknown kind: {error}.") from error
-    except (InvalidBSON, TypeError, ValueError) as error:
+    except (InvalidBSON, TypeError, ValueError, IndexError) as error:
         raise CodecError(f"A document is no record: {error}.") from error
 
 
-def _reader(annotation: str) -> Callable[[Any], Any]:
-    match annotation.removesuffix(" | None"):
-        case "str":
-            return str
-        case "int":
-            return int
-        case "float":
-            return float
-        case "bool":
-            return bool
-        case "bytes":
-            return lambda value: value.raw if isinstance(value, RawBSONDocument) else bytes(value)
-        case "tuple[str, ...]":
-            return tuple
-        case _:
-            return lambda value: tuple((value[i], bytes(value[i + 1])) for i in range(0, len(value), 2))
+_Reader = Callable[[bytes, int, int, int], Any]
 
 
+def _expect(kind: int, *wanted: int) -> None:
+    if kind not in wanted:
+        raise ValueError(f"a field has the BSON type {kind}")
+
+
+def _read_text(data: bytes, kind: int, start: int, end: int) -> str:
+    _expect(kind, walk.STRING)
+    return data[start + 4 : end - 1].decode()
+
+
+def _read_int(data: bytes, kind: int, start: int, end: int) -> int:
+    _expect(kind, walk.INT64)
+    value: int = _I64.unpack_from(data, start)[0]
+    return value
+
+
+def _read_float(data: bytes, kind: int, start: int, end: int) -> float:
+    _expect(kind, walk.DOUBLE)
+    value: float = _F64.unpack_from(data, start)[0]
+    return value
+
+
+def _read_bool(data: bytes, kind: int, start: int, end: int) -> bool:
+    _expect(kind, walk.BOOLEAN)
+    return data[start] != 0
+
+
+def _read_bytes(data: bytes, kind: int, start: int, end: int) -> bytes:
+    _expect(kind, walk.DOCUMENT, walk.BINARY)
+    return data[start:end] if kind == walk.DOCUMENT else data[start + 5 : end]
+
+
+def _read_array(data: bytes, kind: int, start: int, end: int) -> list[Any]:
+    _expect(kind, walk.ARRAY)
+    return list(bson.decode(data[start:end]).values())
+
+
+def _read_texts(data: bytes, kind: int, start: int, end: int) -> tuple[str, ...]:
+    return tuple(str(value) for value in _read_array(data, kind, start, end))
+
+
+def _read_sequences(data: bytes, kind: int, start: int, end: int) -> records.Sequences:
+    values = _read_array(data, kind, start, end)
+    return tuple((str(values[i]), bytes(values[i + 1])) for i in range(0, len(values), 2))
+
+
+_BY_TYPE: Final[dict[str, _Reader]] = {
+    "str": _read_text,
+    "int": _read_int,
+    "float": _read_float,
+    "bool": _read_bool,
+    "bytes": _read_bytes,
+    "tuple[str, ...]": _read_texts,
+    "Sequences": _read_sequences,
+}
 _READERS: Final = {
-    cls: tuple((field.name, _reader(str(field.type))) for field in dataclasses.fields(cls)) for cls in _KINDS.values()
+    cls: tuple(
+        (field.name.encode(), field.name, _BY_TYPE[str(field.type).removesuffix(" | None")])
+        for field in dataclasses.fields(cls)
+    )
+    for cls in _KINDS.values()
 }
 _NULLS: Final = {
     cls: {field.name: None for field in dataclasses.fields(cls) if str(field.type).endswith(" | None")}

@@ -98,7 +98,7 @@ def build(aad: bytes, payload: bytes) -> bytes:
     return b"".join((aad, _CRC.pack(crc), payload))
 
 
-def parse_head(buffer: bytes | memoryview, offset: int = 0) -> Head:
+def parse_head(buffer: bytes | bytearray, offset: int = 0) -> Head:
     """The head at `offset`, where at least `HEAD_BYTES` are; FrameError if its form is wrong."""
     magic, version, algorithm, kind, reserved, session, epoch, seq, length, crc = _HEAD.unpack_from(buffer, offset)
     if magic != MAGIC:
@@ -112,24 +112,23 @@ def parse_head(buffer: bytes | memoryview, offset: int = 0) -> Head:
     return Head(algorithm, kind, session, epoch, seq, length, crc)
 
 
-def _checked(head: Head, buffer: memoryview, offset: int) -> Frame:
-    raw = bytes(buffer[offset : offset + HEAD_BYTES + head.length])
-    crc = google_crc32c.extend(google_crc32c.value(raw[:AAD_BYTES]), raw[HEAD_BYTES:])
-    if crc != head.crc:
+def _checked(head: Head, data: bytes | bytearray, offset: int) -> Frame:
+    raw = bytes(data[offset : offset + HEAD_BYTES + head.length])
+    if google_crc32c.extend(google_crc32c.value(raw[:AAD_BYTES]), raw[HEAD_BYTES:]) != head.crc:
         raise FrameError(f"The frame with sequence number {head.seq} does not match its checksum.", offset)
     return Frame(head, raw)
 
 
 def walk(data: bytes) -> Iterator[Frame]:
     """The frames of which `data` consists, to its last byte; FrameError at the first that is broken or cut short."""
-    view, offset = memoryview(data), 0
-    while offset < len(view):
-        if len(view) - offset < HEAD_BYTES:
+    offset, end = 0, len(data)
+    while offset < end:
+        if end - offset < HEAD_BYTES:
             raise FrameError("A frame is cut short.", offset)
-        head = parse_head(view, offset)
-        if len(view) - offset - HEAD_BYTES < head.length:
+        head = parse_head(data, offset)
+        if end - offset - HEAD_BYTES < head.length:
             raise FrameError("A frame is cut short.", offset)
-        yield _checked(head, view, offset)
+        yield _checked(head, data, offset)
         offset += HEAD_BYTES + head.length
 
 
@@ -156,17 +155,16 @@ class FrameReader:
         if self._broken:
             raise self._broken
         self._buffer += data
-        frames, offset = [], 0
-        with memoryview(self._buffer) as view:
-            try:
-                while len(view) - offset >= HEAD_BYTES:
-                    head = parse_head(view, offset)
-                    if len(view) - offset - HEAD_BYTES < head.length:
-                        break
-                    frames.append(_checked(head, view, offset))
-                    offset += HEAD_BYTES + head.length
-            except FrameError as error:
-                self._broken = error
+        buffer, frames, offset = self._buffer, [], 0
+        try:
+            while len(buffer) - offset >= HEAD_BYTES:
+                head = parse_head(buffer, offset)
+                if len(buffer) - offset - HEAD_BYTES < head.length:
+                    break
+                frames.append(_checked(head, buffer, offset))
+                offset += HEAD_BYTES + head.length
+        except FrameError as error:
+            self._broken = error
         del self._buffer[:offset]
         if self._broken and not frames:
             raise self._broken
@@ -194,7 +192,6 @@ class Scan:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._view = memoryview(data)
         self.end = 0
         self.holes: list[tuple[int, int]] = []
         self.torn = False
@@ -219,10 +216,10 @@ class Scan:
 
     def _at(self, offset: int) -> Located | None:
         try:
-            head = parse_head(self._view, offset)
-            if len(self._view) - offset - HEAD_BYTES < head.length:
+            head = parse_head(self._data, offset)
+            if len(self._data) - offset - HEAD_BYTES < head.length:
                 return None
-            _checked(head, self._view, offset)
+            _checked(head, self._data, offset)
         except FrameError:
             return None
         return Located(offset, head)
