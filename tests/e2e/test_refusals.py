@@ -48,12 +48,12 @@ def _add_resource(stack: Stack, *options: str | Path, gateway: str = "near-db") 
 @pytest.mark.parametrize(
     ("connection_string", "words"),
     [
-        ("mongodb://user:hunter2@127.0.0.1:27017/", ("credentials",)),
+        ("mongodb://user:hunter2@127.0.0.1:27017/", ("password", "account")),
         ("mongodb://127.0.0.1:27017/shop", ("database",)),
         ("mongodb://127.0.0.1:27017/?replicaset=rs0&frobnicate=1", ("frobnicate",)),
         ("mongodb+srv://cluster.example.com/", ("mongodb+srv",)),
         ("http://127.0.0.1/", ("mongodb://",)),
-        ("mongodb://127.0.0.1:99999/", ("99999",)),
+        ("mongodb://127.0.0.1:99999/", ("port",)),
     ],
 )
 def test_connection_strings(stack: Stack, connection_string: str, words: Sequence[str]) -> None:
