@@ -30,6 +30,7 @@ from ...numbers import Numbers
 from ..audit_log import Cause
 from ..audit_log.log import SYSTEM
 from ..db import Database
+from ..fleet.sealed import seal_answer
 from ..identity.permissions import Permission
 from ..resources.facts import AccountFacts
 from ..sources import Sources
@@ -74,6 +75,8 @@ class GatewayAccess:
             row = await self._leasable(session, gateway_id, request.session_id)
             account = await self._still_allowed(session, row)
             target, credentials = await self._catalogue.open_account(session, row.account_id)
+            secrets = LeaseSecrets(credentials=credentials).model_dump_json().encode()
+            sealed = seal_answer(request.public_key, sealing.lease_info(row.id, gateway_id), secrets)
             now = self._sources.now()
             row.epoch += 1
             row.linked = True
@@ -81,7 +84,6 @@ class GatewayAccess:
             session.add(EpochRow(session_id=row.id, epoch=row.epoch, gateway_id=gateway_id, leased_at=now))
             await session.flush()
             head = await self._heads(session, row.id)
-        secrets = LeaseSecrets(credentials=credentials).model_dump_json().encode()
         return Lease(
             session_id=row.id,
             project_id=row.project_id,
@@ -97,7 +99,7 @@ class GatewayAccess:
             audit_key_id=self._keys.audit_key_id,
             audit_public_key=self._keys.audit_public_key,
             previous_head=head,
-            sealed=sealing.seal(request.public_key, sealing.lease_info(row.id, gateway_id), secrets),
+            sealed=sealed,
         )
 
     async def _leasable(self, session: AsyncSession, gateway_id: str, session_id: str) -> SessionRow:
@@ -152,9 +154,12 @@ class GatewayAccess:
     async def revoked(self, gateway_id: str, name: str) -> None:
         """The gateway was cut off: its sessions are over, whatever it says from now on."""
         async with self._database.write() as session:
-            for row in await store.live(session, gateway_id):
+            rows = await store.live(session, gateway_id)
+            for row in rows:
                 message = f"The gateway {name} was revoked."
                 await self._lifecycle.end(session, row, EndReason.GATEWAY_LOST, message, SYSTEM)
+        for row in rows:
+            self._lifecycle.push(row)
 
     # --- heartbeats -----------------------------------------------------------------------------------------------
 

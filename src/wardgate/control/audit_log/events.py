@@ -21,6 +21,7 @@ class Event(StrEnum):
     RECORDS_READ = "records.read"
     RELAY_CREATED = "relay.created"
     RELAY_ENROLLED = "relay.enrolled"
+    RELAY_RENEWED = "relay.renewed"
     RELAY_REVOKED = "relay.revoked"
     RESOURCE_CREATED = "resource.created"
     RESOURCE_DELETED = "resource.deleted"

@@ -10,7 +10,7 @@ from .model import GatewayRow, RelayRow
 Status = Literal["pending", "online", "offline", "revoked"]
 
 
-def describe_gateway(row: GatewayRow, *, online: bool) -> Gateway:
+def describe_gateway(row: GatewayRow, *, online: bool, sessions: int) -> Gateway:
     """A gateway."""
     return Gateway(
         id=row.id,
@@ -20,6 +20,7 @@ def describe_gateway(row: GatewayRow, *, online: bool) -> Gateway:
         version=row.version,
         created_at=row.created_at,
         last_seen_at=row.last_seen_at,
+        sessions=sessions,
     )
 
 

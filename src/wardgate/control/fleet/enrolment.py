@@ -73,10 +73,12 @@ class Enrolment:
             key = certs.csr_public_key(request.csr)
         except WardgateError as error:
             raise _refused() from error
+        async with self._database.read() as session:  # nobody holds the one writer without a proof
+            token, secret = await self._proved(session, request)
         async with self._database.write() as session:
-            token, row, secret = await self._proved(session, request)
             if not await store.use_token(session, token.id, self._sources.now()):
                 raise _refused()
+            row = await self._joining(session, token, request)
             is_gateway = isinstance(row, GatewayRow)
             issue = self._ca.issue_gateway if is_gateway else self._ca.issue_relay
             row.public_key = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -99,16 +101,20 @@ class Enrolment:
             )
         return answer.model_copy(update={"proof": enrolment.answer_proof(secret, answer)})
 
-    async def _proved(
-        self, session: AsyncSession, request: EnrolRequest
-    ) -> tuple[EnrolmentTokenRow, GatewayRow | RelayRow, Secret]:
+    async def _proved(self, session: AsyncSession, request: EnrolRequest) -> tuple[EnrolmentTokenRow, Secret]:
         token = await session.get(EnrolmentTokenRow, request.token_id)
         if token is None:
             raise _refused()
-        row = await store.machine(session, token.machine_id)
         secret = await self._vault.open(session, None, _TABLE, token.id, "sealed_secret", token.sealed_secret)
         if not enrolment.csr_proof_holds(secret, request.csr, request.proof):
             raise _refused()
+        return token, secret
+
+    async def _joining(
+        self, session: AsyncSession, token: EnrolmentTokenRow, request: EnrolRequest
+    ) -> GatewayRow | RelayRow:
+        """The machine that the token is for, if that is what the newcomer wants to be."""
+        row = await store.machine(session, token.machine_id)
         wanted = GatewayRow if request.kind == "gateway" else RelayRow
         if not isinstance(row, wanted) or row.revoked_at is not None:
             raise _refused()
@@ -116,7 +122,7 @@ class Enrolment:
             raise ProblemError(
                 ProblemCode.ENROLMENT_REFUSED, f"This token is for the {request.kind} {row.name}, not {request.name}."
             )
-        return token, row, secret
+        return row
 
     async def renew(self, caller: Caller, csr: bytes) -> RenewAnswer:
         """A new certificate for an enrolled machine, and the key in `csr` from then on."""
@@ -131,10 +137,8 @@ class Enrolment:
             issue = self._ca.issue_gateway if is_gateway else self._ca.issue_relay
             row.public_key = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             row.certificate_expires_at = self._certificate_end()
-            if is_gateway:
-                await self._audit_log.append(
-                    session, caller.cause, Event.GATEWAY_RENEWED, row.id, project_id=caller.project_id
-                )
+            event = Event.GATEWAY_RENEWED if is_gateway else Event.RELAY_RENEWED
+            await self._audit_log.append(session, caller.cause, event, row.id, project_id=caller.project_id)
         return RenewAnswer(
             certificate=issue(key, row.id),
             intermediate=self._ca.intermediates["gateways" if is_gateway else "relays"],

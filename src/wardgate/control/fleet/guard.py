@@ -3,8 +3,9 @@
     caller: Annotated[Caller, Depends(operates(Permission.MACHINE_GATEWAY_OPERATE))]
 
 Law: an assertion is about exactly this request, of this minute, by a machine that is enrolled and not revoked, and is
-accepted once. A revoked machine is told so (403) only after its signature was found right; everybody else hears the
-same sentence.
+accepted once. What was used is remembered in this process only, so what was signed before it started is refused: the
+machine signs again. A revoked machine is told so (403) only after its signature was found right; everybody else hears
+the same sentence.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class MachineGuard:
         self._public_url = public_url
         self._seen: set[str] = set()
         self._seen_until: deque[tuple[float, str]] = deque()
+        self._started_at = int(sources.now().timestamp())
 
     async def verify(self, request: Request, permission: Permission) -> Caller:
         """The caller; ProblemError `not_logged_in`, or `forbidden` for a machine that was revoked."""
@@ -86,6 +88,8 @@ class MachineGuard:
 
     def _once(self, claims: assertion.Claims) -> None:
         """Refuse a second use. An entry is kept until the assertion is too old to be accepted anyway."""
+        if claims.issued_at < self._started_at:
+            raise assertion.SignatureRefusedError("before our start")
         now = self._sources.now().timestamp()
         while self._seen_until and self._seen_until[0][0] < now:
             self._seen.discard(self._seen_until.popleft()[1])

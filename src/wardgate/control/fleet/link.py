@@ -7,7 +7,6 @@ is away. Law: a slow link is cut rather than waited for.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -41,39 +40,42 @@ class Link:
         """The stream in the form of server-sent events, with a comment when there is nothing to say."""
         yield ": linked\n\n"
         stopped = asyncio.ensure_future(stopping.wait())
+        waiting = asyncio.ensure_future(self._queue.get())
         try:
             while not stopped.done():
-                waiting = asyncio.ensure_future(self._queue.get())
                 await asyncio.wait({waiting, stopped}, timeout=_COMMENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 if not waiting.done():
-                    waiting.cancel()
                     yield ": \n\n"
                     continue
                 event = waiting.result()
                 if event is None:
                     return
                 yield f"data: {event.model_dump_json(exclude_none=True)}\n\n"
+                waiting = asyncio.ensure_future(self._queue.get())
         finally:
             stopped.cancel()
+            waiting.cancel()
 
 
 class LinkHub:
     """All links of this node."""
 
     def __init__(self) -> None:
-        self._links: defaultdict[str, set[Link]] = defaultdict(set)
+        self._links: dict[str, set[Link]] = {}
         self._changed = asyncio.Event()
 
     @contextmanager
     def connected(self, gateway_id: str) -> Iterator[Link]:
         """A link for as long as the block lasts."""
         link = Link()
-        self._links[gateway_id].add(link)
+        self._links.setdefault(gateway_id, set()).add(link)
         self._changed.set()
         try:
             yield link
         finally:
             self._links[gateway_id].discard(link)
+            if not self._links[gateway_id]:
+                del self._links[gateway_id]
 
     def is_linked(self, gateway_id: str) -> bool:
         """Whether the gateway listens now."""
@@ -94,6 +96,11 @@ class LinkHub:
         """Say it to every link of the gateway."""
         for link in tuple(self._links.get(gateway_id, ())):
             link.push(event)
+
+    def push_all(self, event: LinkEvent) -> None:
+        """Say it to every gateway that listens."""
+        for gateway_id in tuple(self._links):
+            self.push(gateway_id, event)
 
     def cut(self, gateway_id: str) -> None:
         """End the gateway's links."""

@@ -5,10 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base
+
+
+def _unique_in_use(table: str, *columns: str) -> Index:
+    """No two that are in use have the same name; one that was revoked leaves its name to a successor."""
+    in_use = text("revoked_at IS NULL")
+    return Index(f"uq_{table}_in_use", *columns, unique=True, sqlite_where=in_use, postgresql_where=in_use)
 
 
 class Machine:
@@ -28,7 +34,7 @@ class GatewayRow(Machine, Base):
     """A gateway of a project. `advertise` is the address of its direct route."""
 
     __tablename__ = "gateways"
-    __table_args__ = (UniqueConstraint("project_id", "name"),)
+    __table_args__ = (_unique_in_use("gateways", "project_id", "name"),)
 
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str]
@@ -40,7 +46,9 @@ class RelayRow(Machine, Base):
 
     __tablename__ = "relays"
 
-    name: Mapped[str] = mapped_column(unique=True)
+    __table_args__ = (_unique_in_use("relays", "name"),)
+
+    name: Mapped[str]
     embedded: Mapped[bool] = mapped_column(default=False)
     address: Mapped[str | None] = mapped_column(default=None)
     sealed_key: Mapped[bytes | None] = mapped_column(default=None)

@@ -16,6 +16,7 @@ from ...ids import Kind
 from ...numbers import Numbers
 from ..sources import Sources
 from .link import LinkHub
+from .sealed import seal_answer
 from .service import FleetService
 
 _MARGIN = 5.0  # for the answer to travel, after the gateway's own limit
@@ -24,7 +25,8 @@ _MARGIN = 5.0  # for the answer to travel, after the gateway's own limit
 @dataclass(slots=True)
 class _Running:
     gateway_id: str
-    credentials: Credentials | None
+    order: TestOrder
+    credentials: Credentials | None = field(repr=False)
     result: asyncio.Future[TestResult] = field(repr=False)
 
 
@@ -46,25 +48,30 @@ class ConnectionTests:
             raise _offline(gateway)
         test_id = self._sources.new_id(Kind.TOKEN)
         result: asyncio.Future[TestResult] = asyncio.get_running_loop().create_future()
-        self._running[test_id] = _Running(gateway_id, credentials, result)
+        order = TestOrder(test_id=test_id, target=target, credentials_wanted=credentials is not None)
+        self._running[test_id] = _Running(gateway_id, order, credentials, result)
         try:
-            order = TestOrder(test_id=test_id, target=target, credentials_wanted=credentials is not None)
             self._hub.push(gateway_id, LinkEvent(test=order))
             async with asyncio.timeout(self._numbers.connection_test + _MARGIN):
                 return await result
         except TimeoutError:
-            raise _offline(gateway) from None
+            raise _silent(gateway) from None
         finally:
             del self._running[test_id]
+
+    def waiting(self, gateway_id: str) -> list[LinkEvent]:
+        """The tests that a gateway owes an answer, said again to a new link: the old one may have lost them."""
+        return [LinkEvent(test=each.order) for each in self._running.values() if each.gateway_id == gateway_id]
 
     def secrets(self, gateway_id: str, test_id: str, public_key: bytes) -> TestSecrets:
         """The credentials of a test that runs at this gateway, once; ProblemError `not_found`."""
         running = self._of(gateway_id, test_id)
-        credentials, running.credentials = running.credentials, None
-        if credentials is None:
+        if running.credentials is None:
             raise _unknown()
-        plain = credentials.model_dump_json().encode()
-        return TestSecrets(sealed=sealing.seal(public_key, sealing.test_info(test_id, gateway_id), plain))
+        plain = running.credentials.model_dump_json().encode()
+        sealed = seal_answer(public_key, sealing.test_info(test_id, gateway_id), plain)
+        running.credentials = None
+        return TestSecrets(sealed=sealed)
 
     def report(self, gateway_id: str, test_id: str, result: TestResult) -> None:
         """What the gateway found; ProblemError `not_found` if nobody waits for it any more."""
@@ -84,6 +91,14 @@ def _offline(gateway: str) -> ProblemError:
         ProblemCode.GATEWAY_OFFLINE,
         f"The gateway {gateway} is offline, so nothing could be tested: start it and try again, or save untested with "
         "--no-test.",
+    )
+
+
+def _silent(gateway: str) -> ProblemError:
+    return ProblemError(
+        ProblemCode.GATEWAY_OFFLINE,
+        f"The gateway {gateway} did not finish the connection test in time: look at its log and try again, or save "
+        "untested with --no-test.",
     )
 
 

@@ -110,6 +110,8 @@ def build_machines(
 
         async def lines() -> AsyncIterator[str]:
             with hub.connected(caller.id) as link:
+                for event in tests.waiting(caller.id):
+                    link.push(event)
                 async for line in link.lines(stopping):
                     yield line
 
@@ -119,9 +121,9 @@ def build_machines(
     @router.post("/gateway/heartbeat")
     async def gateway_heartbeat(body: HeartbeatRequest, caller: GatewayCaller) -> HeartbeatAnswer:
         """Say what is alive; hear what must end, what was renewed, and which relays to use."""
-        relays = await fleet.seen(caller, body)
-        answer = await pulse(caller.id, body.sessions)
-        return answer.model_copy(update={"relays": relays})
+        fleets = await fleet.seen(caller, body)
+        sessions = await pulse(caller.id, body.sessions)
+        return fleets.model_copy(update={"end": sessions.end, "renewed": sessions.renewed})
 
     @router.post("/gateway/renew")
     async def gateway_renew(body: RenewRequest, caller: GatewayCaller) -> RenewAnswer:

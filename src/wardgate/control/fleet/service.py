@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ... import sealing
 from ...api.machine import (
+    HeartbeatAnswer,
     HeartbeatRequest,
     LinkEvent,
     RelayAddress,
@@ -24,6 +25,7 @@ from ...ids import Kind
 from ...numbers import Numbers
 from ...tunnel import route
 from ..audit_log import AuditLog, Event
+from ..audit_log.log import SYSTEM
 from ..db import Database
 from ..identity.actor import Actor, not_found
 from ..paging import Paging, page_of
@@ -36,12 +38,14 @@ from .enrolment import Enrolment
 from .guard import Caller
 from .link import LinkHub
 from .model import GatewayRow, RelayRow
+from .sealed import seal_answer
 
 _EMBEDDED = "embedded"
 _DIRECT = "direct"  # in the place of a route token, where no relay looks at it
 _ROUTE_KEY_BYTES = 32
 _STARTING = timedelta(seconds=60)  # a gateway that is this new may still be on its way
 _STARTING_WAIT = 10.0
+_RELAY_KEPT = timedelta(hours=1)
 
 
 class FleetService:
@@ -69,6 +73,7 @@ class FleetService:
         self._enrolment = enrolment
         self._hub = hub
         self._started_at = sources.now()
+        self._carried: dict[str, int] = {}  # sessions by gateway, as its last heartbeat listed them
         self.on_revoked: list[Callable[[str, str], Awaitable[None]]] = []
 
     # --- gateways -------------------------------------------------------------------------------------------------
@@ -78,7 +83,10 @@ class FleetService:
         async with self._database.write() as session:
             await self._projects.must_exist(session, project_id)
             if await store.gateway_by_name(session, project_id, name) is not None:
-                raise ProblemError(ProblemCode.CONFLICT, f"There is already a gateway {name} in this project.")
+                raise ProblemError(
+                    ProblemCode.CONFLICT,
+                    f"There is already a gateway {name} in this project: revoke it to use the name again.",
+                )
             row = GatewayRow(
                 id=self._sources.new_id(Kind.GATEWAY), project_id=project_id, name=name, created_at=self._sources.now()
             )
@@ -100,9 +108,9 @@ class FleetService:
     async def revoke_gateway(self, actor: Actor, project_id: str, name: str) -> Gateway:
         """Cut a gateway off for good: its signatures are refused, its links cut, its sessions ended, relays told."""
         async with self._database.write() as session:
-            row = await store.gateway_by_name(session, project_id, name)
+            row = await store.gateway_by_name(session, project_id, name, revoked=True)
             if row is None:
-                raise not_found(f"gateway {name}")
+                raise not_found(f"gateway {name[:63]} in this project")
             if row.revoked_at is None:
                 row.revoked_at = self._sources.now()
                 await store.void_tokens(session, row.id, row.revoked_at)
@@ -117,8 +125,8 @@ class FleetService:
     async def find_gateway(self, session: AsyncSession, project_id: str, name: str) -> GatewayRow:
         """The usable gateway of that name, for a resource that wants it; ProblemError `not_found`."""
         row = await store.gateway_by_name(session, project_id, name)
-        if row is None or row.revoked_at is not None:
-            raise not_found(f"gateway {name} in this project")
+        if row is None:
+            raise not_found(f"gateway {name[:63]} in this project")
         return row
 
     async def gateway_name(self, session: AsyncSession, gateway_id: str) -> str:
@@ -126,15 +134,24 @@ class FleetService:
         row = await session.get(GatewayRow, gateway_id)
         return "?" if row is None else row.name
 
-    async def seen(self, caller: Caller, request: HeartbeatRequest) -> list[RelayAddress]:
-        """A gateway's heartbeat: note it, and answer with the relays to be reachable through."""
-        now = self._sources.now()
+    async def seen(self, caller: Caller, request: HeartbeatRequest) -> HeartbeatAnswer:
+        """A gateway's heartbeat: note it, and answer with what the fleet knows (sessions are access's to add)."""
         async with self._database.write() as session:
             row = await session.get(GatewayRow, caller.id)
             assert row is not None
-            row.last_seen_at = now
+            row.last_seen_at = self._sources.now()
             row.version, row.advertise = request.version or None, request.advertise
-            relays = await store.usable_relays(session, self._alive_since())
+            relays = await self._reachable_through(session)
+        self._carried[row.id] = len(request.sessions)
+        return HeartbeatAnswer(relays=relays, certificate_expires_at=row.certificate_expires_at)
+
+    async def _reachable_through(self, session: AsyncSession) -> list[RelayAddress]:
+        """The relays that gateways keep a connection to.
+
+        Longer than a relay counts as online: when the control plane comes back from an outage, nobody has been seen
+        lately, and gateways that left their relays for it would cut sessions off that had not noticed anything.
+        """
+        relays = await store.usable_relays(session, self._sources.now() - _RELAY_KEPT)
         return [RelayAddress(id=each.id, name=each.name, address=each.address or "") for each in relays]
 
     # --- for access and resources ---------------------------------------------------------------------------------
@@ -191,9 +208,13 @@ class FleetService:
 
     async def create_relay(self, actor: Actor, name: str) -> RelayCreated:
         """A new relay with its token; ProblemError `conflict`."""
+        if name == _EMBEDDED:
+            raise ProblemError(ProblemCode.CONFLICT, f"The name {name} is kept for the relay of server run.")
         async with self._database.write() as session:
             if await store.relay_by_name(session, name) is not None:
-                raise ProblemError(ProblemCode.CONFLICT, f"There is already a relay {name}.")
+                raise ProblemError(
+                    ProblemCode.CONFLICT, f"There is already a relay {name}: revoke it to use the name again."
+                )
             row = await self._add_relay(session, name, embedded=False)
             token, issued = await self._enrolment.issue(session, row.id)
             await self._audit_log.append(session, actor.cause, Event.RELAY_CREATED, row.id, details={"name": name})
@@ -222,24 +243,28 @@ class FleetService:
         return page_of(rows, paging, self._describe_relay, lambda row: row.id)
 
     async def revoke_relay(self, actor: Actor, name: str) -> Relay:
-        """Cut a relay off: gateways leave it at their next heartbeat, nobody is routed through it any more."""
+        """Cut a relay off: gateways are told to leave it, nobody is routed through it any more."""
         async with self._database.write() as session:
-            row = await store.relay_by_name(session, name)
+            row = await store.relay_by_name(session, name, revoked=True)
             if row is None:
-                raise not_found(f"relay {name}")
+                raise not_found(f"relay {name[:63]}")
             if row.revoked_at is None:
                 row.revoked_at = self._sources.now()
                 await store.void_tokens(session, row.id, row.revoked_at)
                 await self._audit_log.append(session, actor.cause, Event.RELAY_REVOKED, row.id, details={"name": name})
+            relays = await self._reachable_through(session)
+        self._hub.push_all(LinkEvent(relays=relays))
         return self._describe_relay(row)
 
     async def embedded_relay_token(self, address: str) -> str:
         """A fresh token for the relay that `server run` starts; the same relay each time, under another key."""
         async with self._database.write() as session:
-            row = await store.relay_by_name(session, _EMBEDDED)
+            row = await store.embedded_relay(session)
             if row is None:
                 row = await self._add_relay(session, _EMBEDDED, embedded=True)
-            row.address, row.revoked_at = address, None
+                details = {"name": row.name, "embedded": True}
+                await self._audit_log.append(session, SYSTEM, Event.RELAY_CREATED, row.id, details=details)
+            row.address = address
             await store.void_tokens(session, row.id, self._sources.now())
             token, _ = await self._enrolment.issue(session, row.id)
         return token
@@ -250,7 +275,7 @@ class FleetService:
             row = await session.get(RelayRow, caller.id)
             assert row is not None
             key = await self._route_key(session, row)
-        sealed = sealing.seal(request.public_key, sealing.relay_key_info(caller.id), key)
+        sealed = seal_answer(request.public_key, sealing.relay_key_info(caller.id), key)
         return RelayConfig(sealed_key=sealed, gateway_ca=self._ca.intermediates["gateways"])
 
     async def relay_seen(self, caller: Caller, request: RelayHeartbeatRequest) -> RelayHeartbeatAnswer:
@@ -258,9 +283,14 @@ class FleetService:
         async with self._database.write() as session:
             row = await session.get(RelayRow, caller.id)
             assert row is not None
+            news = row.address != request.address or row.last_seen_at is None
             row.last_seen_at = self._sources.now()
             row.version, row.address, row.connected = request.version or None, request.address, list(request.gateways)
-            revoked = await store.revoked_gateways(session)
+            await session.flush()
+            revoked = await store.revoked_gateways(session, row.last_seen_at)
+            relays = await self._reachable_through(session)
+        if news:
+            self._hub.push_all(LinkEvent(relays=relays))
         return RelayHeartbeatAnswer(revoked=revoked, certificate_expires_at=row.certificate_expires_at)
 
     async def _route_key(self, session: AsyncSession, row: RelayRow) -> bytes:
@@ -273,7 +303,8 @@ class FleetService:
         return self._sources.now() - timedelta(seconds=self._numbers.gateway_offline)
 
     def _describe_gateway(self, row: GatewayRow) -> Gateway:
-        return describe_gateway(row, online=self._is_online(row))
+        online = self._is_online(row)
+        return describe_gateway(row, online=online, sessions=self._carried.get(row.id, 0) if online else 0)
 
     def _describe_relay(self, row: RelayRow) -> Relay:
         online = row.last_seen_at is not None and row.last_seen_at > self._alive_since()

@@ -21,16 +21,28 @@ async def machine(session: AsyncSession, machine_id: str) -> MachineRow | None:
     return await session.get(RelayRow, machine_id)
 
 
-async def gateway_by_name(session: AsyncSession, project_id: str, name: str) -> GatewayRow | None:
-    """The gateway of that name in a project."""
+async def gateway_by_name(
+    session: AsyncSession, project_id: str, name: str, *, revoked: bool = False
+) -> GatewayRow | None:
+    """The gateway of that name in a project; with `revoked`, the last one that bore it if none does now."""
     query = select(GatewayRow).where(GatewayRow.project_id == project_id, GatewayRow.name == name)
-    found: GatewayRow | None = await session.scalar(query)
+    query = query.order_by(GatewayRow.revoked_at.is_not(None), GatewayRow.id.desc()).limit(1)
+    found: GatewayRow | None = await session.scalar(query if revoked else query.where(GatewayRow.revoked_at.is_(None)))
     return found
 
 
-async def relay_by_name(session: AsyncSession, name: str) -> RelayRow | None:
-    """The relay of that name."""
-    found: RelayRow | None = await session.scalar(select(RelayRow).where(RelayRow.name == name))
+async def relay_by_name(session: AsyncSession, name: str, *, revoked: bool = False) -> RelayRow | None:
+    """The relay of that name; with `revoked`, the last one that bore it if none does now."""
+    query = select(RelayRow).where(RelayRow.name == name)
+    query = query.order_by(RelayRow.revoked_at.is_not(None), RelayRow.id.desc()).limit(1)
+    found: RelayRow | None = await session.scalar(query if revoked else query.where(RelayRow.revoked_at.is_(None)))
+    return found
+
+
+async def embedded_relay(session: AsyncSession) -> RelayRow | None:
+    """The relay of `server run`, if it has not been revoked."""
+    query = select(RelayRow).where(RelayRow.embedded, RelayRow.revoked_at.is_(None))
+    found: RelayRow | None = await session.scalar(query.limit(1))
     return found
 
 
@@ -58,9 +70,10 @@ async def usable_relays(session: AsyncSession, since: datetime) -> Sequence[Rela
     return list(await session.scalars(query.order_by(RelayRow.id)))
 
 
-async def revoked_gateways(session: AsyncSession) -> list[str]:
-    """Ids of gateways that no relay may let in, as long as they could hold a certificate."""
-    return list(await session.scalars(select(GatewayRow.id).where(GatewayRow.revoked_at.is_not(None))))
+async def revoked_gateways(session: AsyncSession, now: datetime) -> list[str]:
+    """Ids of gateways that no relay may let in, as long as they hold a certificate."""
+    query = select(GatewayRow.id).where(GatewayRow.revoked_at.is_not(None), GatewayRow.certificate_expires_at > now)
+    return list(await session.scalars(query.order_by(GatewayRow.id)))
 
 
 async def use_token(session: AsyncSession, token_id: str, now: datetime) -> bool:

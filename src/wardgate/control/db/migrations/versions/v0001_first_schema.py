@@ -159,8 +159,16 @@ def upgrade() -> None:
         sa.Column("last_seen_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
         sa.Column("version", sa.String(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_relays")),
-        sa.UniqueConstraint("name", name=op.f("uq_relays_name")),
     )
+    with op.batch_alter_table("relays", schema=None) as batch_op:
+        batch_op.create_index(
+            "uq_relays_in_use",
+            ["name"],
+            unique=True,
+            sqlite_where=sa.text("revoked_at IS NULL"),
+            postgresql_where=sa.text("revoked_at IS NULL"),
+        )
+
     op.create_table(
         "users",
         sa.Column("id", sa.String(), nullable=False),
@@ -205,8 +213,16 @@ def upgrade() -> None:
         sa.Column("version", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_gateways_project_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_gateways")),
-        sa.UniqueConstraint("project_id", "name", name=op.f("uq_gateways_project_id_name")),
     )
+    with op.batch_alter_table("gateways", schema=None) as batch_op:
+        batch_op.create_index(
+            "uq_gateways_in_use",
+            ["project_id", "name"],
+            unique=True,
+            sqlite_where=sa.text("revoked_at IS NULL"),
+            postgresql_where=sa.text("revoked_at IS NULL"),
+        )
+
     op.create_table(
         "role_bindings",
         sa.Column("id", sa.String(), nullable=False),
