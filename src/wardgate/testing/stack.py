@@ -74,8 +74,12 @@ class Wardgate:
         self.answers: list[Answer] = []  # everything that was said: what a test for leaks reads
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Ours without any WARDGATE_ variable, and those of this person."""
+        """Ours without any WARDGATE_ variable, and those of this person.
+
+        Compiled modules are kept whatever our own environment says: a stack starts dozens of short programs.
+        """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WARDGATE_")}
+        kept.pop("PYTHONDONTWRITEBYTECODE", None)
         return {**kept, "WARDGATE_DOMAIN": self.domain, "WARDGATE_CONFIG_DIR": str(self.config), **(extra or {})}
 
     def run(
