@@ -27,6 +27,7 @@ from wardgate.audit.records import (
     SessionClosed,
     SessionNotice,
 )
+from wardgate.errors import WardgateError
 from wardgate.gateway.spool import segment as segments
 from wardgate.gateway.spool.epoch import EpochRecorder
 from wardgate.gateway.spool.segment import Segment
@@ -236,6 +237,19 @@ async def test_too_little_free_space_refuses(tmp_path: Path) -> None:
         recorder.append(SessionClosed("audit_failed"))
     finally:
         await spool.close()
+
+
+async def test_a_folder_that_can_not_be_used_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(WardgateError, match="can't be used"):
+        await Spool.open(tmp_path / "file" / "spool", NUMBERS)
+
+    def none(*_: object) -> Segment:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(segments, "prepare", none)
+    with pytest.raises(WardgateError, match="No space left"):
+        await Spool.open(tmp_path / "spool", NUMBERS)
 
 
 async def test_room_comes_back_when_segments_go(tmp_path: Path) -> None:

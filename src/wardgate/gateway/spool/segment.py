@@ -100,6 +100,8 @@ def found(folder: Path) -> list[Segment]:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     segments = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
+        if not path.stem.isdecimal():
+            continue
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         size = os.fstat(fd).st_size
         segment = Segment(int(path.stem), path, fd, size, trusted=False)

@@ -25,6 +25,7 @@ from ... import ids, sealing
 from ...audit.chain import KEY_BYTES, ChainWriter, EpochHead, Link
 from ...audit.codec import CHUNK_BYTES
 from ...audit.recorder import RecordingFailed
+from ...errors import WardgateError
 from ...net import logs
 from ...numbers import MIB, Numbers
 from . import segment as segments
@@ -56,6 +57,11 @@ def _unwritable(error: OSError) -> str:
     return f"The audit spool could not be written: {error.strerror or error}."
 
 
+def _unusable(folder: Path, error: OSError) -> WardgateError:
+    message = f"The audit spool in {folder} can't be used: {error.strerror or error}. Nothing runs unrecorded."
+    return WardgateError("spool_unusable", message)
+
+
 class Spool:
     """Made by `await Spool.open(folder, numbers)`; ended by `await close()`."""
 
@@ -85,15 +91,22 @@ class Spool:
 
     @classmethod
     async def open(cls, folder: Path, numbers: Numbers, *, sync: Callable[[int], None] = os.fdatasync) -> Spool:
-        """Open the spool in `folder` (made if missing), which nobody else uses; OSError if that can't be done.
+        """Open the spool in `folder` (made if missing), which nobody else uses; WardgateError if it can't be used.
 
         Segments that an earlier process left are kept for the shipper.
         """
-        left = await asyncio.to_thread(segments.found, folder)
-        spool = cls(folder, numbers, sync)
+        try:
+            left = await asyncio.to_thread(segments.found, folder)
+            spool = cls(folder, numbers, sync)
+        except OSError as error:
+            raise _unusable(folder, error) from error
         spool.segments = left
-        spool._number = max((segment.number for segment in spool.segments), default=0)
-        await spool._prepare(min(numbers.spool_segment_bytes, _FIRST_SEGMENT))
+        spool._number = max((segment.number for segment in left), default=0)
+        try:
+            await spool._prepare(min(numbers.spool_segment_bytes, _FIRST_SEGMENT))
+        except OSError as error:
+            await spool.close()
+            raise _unusable(folder, error) from error
         spool._rotate(0)
         spool._tick()
         return spool
