@@ -54,24 +54,34 @@ class Intruder:
         self._pem.write_bytes(certs.key_to_pem(key) + self.grant.certificate.encode())
         self._open: list[ssl.SSLSocket] = []
 
-    def connect(self, alpn: str | None, sni: str | None = None) -> ssl.SSLSocket:
-        """A stream to the gateway through the relay."""
+    def context(self, alpn: str | None) -> ssl.SSLContext:
+        """With the session's certificate."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         context.load_cert_chain(self._pem)
         if alpn is not None:
             context.set_alpn_protocols([alpn])
-        route = self.grant.routes[0]
-        host, _, port = route.address.rpartition(":")
-        raw = socket.create_connection((host, int(port)), timeout=15)
-        stream = context.wrap_socket(raw, server_hostname=sni or route.sni)
+        return context
+
+    def dial(self) -> socket.socket:
+        """TCP to the relay."""
+        host, _, port = self.grant.routes[0].address.rpartition(":")
+        return socket.create_connection((host, int(port)), timeout=15)
+
+    def connect(self, alpn: str | None, sni: str | None = None) -> ssl.SSLSocket:
+        """A stream to the gateway through the relay."""
+        stream = self.context(alpn).wrap_socket(self.dial(), server_hostname=sni or self.grant.routes[0].sni)
         self._open.append(stream)
         return stream
 
-    def control(self) -> ssl.SSLSocket:
+    def hold(self, alpn: str) -> HeldStream:
+        """A stream whose handshake waits for its last flight: the relay has joined it, the gateway knows nobody yet."""
+        return HeldStream(self, alpn)
+
+    def control(self, stream: ssl.SSLSocket | HeldStream | None = None) -> ssl.SSLSocket | HeldStream:
         """The control stream, up to `ready`: the session is active then."""
-        stream = self.connect(CONTROL)
+        stream = stream or self.connect(CONTROL)
         stream.sendall(_frame({"t": "hello", "version": "0"}))
         topology = _until(stream, "topology")
         members = {each["address"]: f"{LOOPBACK}:{40_000 + n}" for n, each in enumerate(topology["members"])}
@@ -82,16 +92,56 @@ class Intruder:
     def ask(self, sni: str | None = None) -> bytes:
         """A data stream and a ping on it; what came back, nothing where it was cut."""
         try:
-            stream = self.connect(DATA, sni)
-            stream.sendall(_frame({"t": "open", "member": None, "local": f"{LOOPBACK}:39999"}) + _ping())
-            return stream.recv(65_536)
-        except OSError:  # TLS alerts and resets are refusals too
+            return _asked(self.connect(DATA, sni))
+        except OSError:
             return b""
 
     def close(self) -> None:
         """Drop every stream."""
         for stream in self._open:
             stream.close()
+
+
+class HeldStream:
+    """TLS by hand, so that the client's last flight is sent when the test wants it."""
+
+    def __init__(self, intruder: Intruder, alpn: str) -> None:
+        context = intruder.context(alpn)
+        self._raw = intruder.dial()
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=intruder.grant.routes[0].sni)
+        while True:
+            try:
+                self._tls.do_handshake()
+                return
+            except ssl.SSLWantReadError:
+                self._raw.sendall(self._out.read())
+                self._more()
+
+    def sendall(self, data: bytes) -> None:
+        """The first call ends the handshake too."""
+        self._tls.write(data)
+        self._raw.sendall(self._out.read())
+
+    def recv(self, count: int) -> bytes:
+        """As of a socket."""
+        while True:
+            try:
+                return self._tls.read(count)
+            except ssl.SSLWantReadError:
+                if not self._more():
+                    return b""
+            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+                return b""
+
+    def close(self) -> None:
+        """Drop it."""
+        self._raw.close()
+
+    def _more(self) -> bool:
+        data = self._raw.recv(65_536)
+        self._in.write(data)
+        return bool(data)
 
 
 def _access_token(stack: Stack) -> str:
@@ -112,7 +162,7 @@ def _frame(value: dict[str, Any]) -> bytes:
     return struct.pack("<I", len(raw)) + raw
 
 
-def _until(stream: ssl.SSLSocket, kind: str) -> dict[str, Any]:
+def _until(stream: ssl.SSLSocket | HeldStream, kind: str) -> dict[str, Any]:
     while True:
         (length,) = struct.unpack("<I", _exactly(stream, 4))
         frame: dict[str, Any] = json.loads(_exactly(stream, length))
@@ -121,7 +171,7 @@ def _until(stream: ssl.SSLSocket, kind: str) -> dict[str, Any]:
         assert frame["t"] not in {"refused", "ended"}, frame
 
 
-def _exactly(stream: ssl.SSLSocket, count: int) -> bytes:
+def _exactly(stream: ssl.SSLSocket | HeldStream, count: int) -> bytes:
     found = b""
     while len(found) < count:
         part = stream.recv(count - len(found))
@@ -129,6 +179,15 @@ def _exactly(stream: ssl.SSLSocket, count: int) -> bytes:
             raise ConnectionError("the stream was cut")
         found += part
     return found
+
+
+def _asked(stream: ssl.SSLSocket | HeldStream) -> bytes:
+    """What a ping on a data stream brought."""
+    try:
+        stream.sendall(_frame({"t": "open", "member": None, "local": f"{LOOPBACK}:39999"}) + _ping())
+        return stream.recv(65_536)
+    except OSError:  # TLS alerts and resets are refusals too
+        return b""
 
 
 def _ping() -> bytes:
@@ -165,6 +224,18 @@ def test_nothing_opens_after_the_end(stack: Stack, intruder: Intruder) -> None:
     assert intruder.ask() == b""
     with pytest.raises((OSError, AssertionError)):
         intruder.control()
+
+
+def test_nothing_comes_back_while_it_ends(intruder: Intruder) -> None:
+    """Between the user's Ctrl+C and the moment when the control plane knows of it, it would give another lease."""
+    control = intruder.control()
+    again, data = intruder.hold(CONTROL), intruder.hold(DATA)
+    control.sendall(_frame({"t": "bye", "reason": "client_closed"}))
+    with pytest.raises((OSError, AssertionError)):
+        intruder.control(again)
+    assert _asked(data) == b""
+    again.close()
+    data.close()
 
 
 def test_a_lost_control_stream_opens_nothing_new(stack: Stack, intruder: Intruder) -> None:

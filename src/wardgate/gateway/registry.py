@@ -3,6 +3,9 @@
 A control stream for an unknown session asks for its lease; whether the certificate's session may be served is the
 control plane's answer to that and nobody's guess. What the control plane could not be told at once (an end) is told
 again after every heartbeat until it is taken.
+
+Law: a session that has begun to end here never comes back here. The control plane hears of an end only when all of it
+is done, and would lease the session anew to a certificate that is still good.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 from .. import __version__
@@ -33,6 +37,8 @@ from .tunnel.listener import TunnelStream
 
 _log = logs.get("sessions")
 CONTROL_ALPN = "wardgate-ctl/1"
+_EARLY_FRAMES = 16  # before the session is there a local proxy says hello, and pongs are not counted
+_HAS_ENDED = "the session has ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +60,11 @@ class _Waiting:
     def control_frame(self, stream: ControlStream, frame: frames.Frame) -> None:
         if self.session is not None:
             self.session.control_frame(stream, frame)
-        else:
+        elif len(self.frames) < _EARLY_FRAMES:
             self.frames.append(frame)
+        else:
+            self.lost = True
+            stream.close()
 
     def control_lost(self, stream: ControlStream) -> None:
         self.lost = True
@@ -82,6 +91,7 @@ class Sessions:
         self._live: dict[str, LiveSession] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._reports: dict[str, _Report] = {}
+        self._over: dict[str, float] = {}  # ended here: until when (monotonic) a certificate of theirs may be shown
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -92,9 +102,14 @@ class Sessions:
         if self._stopping:
             return "the gateway is being stopped"
         if alpn == CONTROL_ALPN:
-            return None  # the control plane decides, when the lease is asked for
+            # Of what has not ended here the control plane decides, when the lease is asked for.
+            return _HAS_ENDED if self._has_ended(session_id) else None
         session = self._live.get(session_id)
         return None if session is not None and session.accepts else "the session is not active"
+
+    def _has_ended(self, session_id: str) -> bool:
+        session = self._live.get(session_id)
+        return session_id in self._over or (session is not None and session.ending)
 
     def handle(self, stream: TunnelStream) -> None:
         """A stream that was authorised."""
@@ -129,16 +144,17 @@ class Sessions:
             return
         owner.session = session
         if owner.lost:
-            session.control_lost(stream)
-            return
+            return  # the session waits as long as for any lost control stream
         session.attach(stream)
         for frame in owner.frames:
             session.control_frame(stream, frame)
 
     async def _session(self, session_id: str) -> LiveSession:
         """The live session, opened if need be; two control streams at once open one."""
+        if self._has_ended(session_id):
+            raise WardgateError("session_refused", "The session has ended.")
         session = self._live.get(session_id)
-        if session is not None and session.phase in (Phase.STARTING, Phase.ACTIVE):
+        if session is not None:
             return session
         opening = self._opening.get(session_id)
         if opening is None:
@@ -193,6 +209,9 @@ class Sessions:
     def _ended(self, session: LiveSession, reason: EndReason, message: str | None) -> None:
         if self._live.get(session.id) is session:
             del self._live[session.id]
+        now = monotonic()
+        self._over = {each: until for each, until in self._over.items() if until > now}
+        self._over[session.id] = session.certificate_until
         state = SessionState(epoch=session.epoch, status="ended", end_reason=reason, message=message)
         self._reports[session.id] = _Report(session.id, state)
         self._spawn(self._deliver())

@@ -120,9 +120,14 @@ class LiveSession:
         self._numbered = 0
         self._ending: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lost_timer: asyncio.TimerHandle | None = None
         loop = asyncio.get_running_loop()
+        # Runs while there is no control stream, also before the first: a lease that nobody comes for holds credentials.
+        self._lost_timer: asyncio.TimerHandle | None = loop.call_later(
+            numbers.client_lost, self.end_soon, EndReason.CLIENT_LOST
+        )
+        self._attached = False  # whether there has been a control stream
         self._expires_at = monotonic() + lease.expires_in_s
+        self.certificate_until = self._expires_at + numbers.certificate_grace  # monotonic
         self._expiry = loop.call_later(lease.expires_in_s, self.end_soon, EndReason.EXPIRED)
         self._renewal = loop.call_later(lease.renew_by_s, self._not_renewed)
         self._links = self._make_links()
@@ -163,17 +168,19 @@ class LiveSession:
 
     def attach(self, control: ControlStream) -> None:
         """A control stream of the local proxy, at the start or after a loss; an older one gives way."""
-        if self.phase in (Phase.ENDING, Phase.ENDED):
+        if self.ending:
             control.send(frames.Refused(code="session_refused", message="The session has ended."))
             control.close()
             return
         if self._control is not None:
             self._control.close()
             self._note("control_replaced")
+        elif self._attached:
+            self._note("control_reconnected")
         if self._lost_timer is not None:
             self._lost_timer.cancel()
             self._lost_timer = None
-            self._note("control_reconnected")
+        self._attached = True
         self._control = control
         self._send_topology()
 
@@ -242,9 +249,14 @@ class LiveSession:
     # --- data streams ---------------------------------------------------------------------------------------------
 
     @property
+    def ending(self) -> bool:
+        """Whether its end has begun: from then on nothing of it is opened or attached."""
+        return self._ending is not None
+
+    @property
     def accepts(self) -> bool:
         """Whether a data stream may be opened now (law 2)."""
-        return self.phase is Phase.ACTIVE and self._control is not None
+        return self.phase is Phase.ACTIVE and self._control is not None and not self.ending
 
     def accept(self, transport: asyncio.Transport, leftover: bytes) -> None:
         """Serve a data stream, or drop it."""
