@@ -11,9 +11,10 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from typing import Any, cast, TypeVar
 
 import pytest
+import uvloop
 
 from wardgate.api.machine import MongoTarget
 from wardgate.audit.records import CommandIntent, CommandOutcome, Record
@@ -41,8 +42,7 @@ class _Accepted(asyncio.Protocol):
         self._member = member
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._gateway.accept(transport, self._member)
+        self._gateway.accept(cast("asyncio.Transport", transport), self._member)
 
 
 class Gateway:
@@ -56,6 +56,7 @@ class Gateway:
         policy: Policy | None = None,
         session_password: str | None = None,
         password: str | None = None,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     ) -> None:
         self.deployment = deployment
         self.user = user or deployment.root
@@ -70,7 +71,9 @@ class Gateway:
         self._password = Secret(password if password is not None else self.user.password)
         self._count = 0
         self._servers: list[asyncio.Server] = []
-        self._loop: asyncio.AbstractEventLoop = asyncio.new_event_loop()
+        self._transports: list[asyncio.Transport] = []
+        self._loop = new_loop()
+        self._closing = False
         self._thread = threading.Thread(target=self._loop.run_forever, name="gateway", daemon=True)
 
     @property
@@ -121,6 +124,10 @@ class Gateway:
 
     def accept(self, transport: asyncio.Transport, member: str | None) -> None:
         """A local proxy's connection, as the tunnel would hand it over."""
+        self._transports.append(transport)
+        if self._closing:
+            transport.abort()
+            return
         self._count += 1
         preface = encode(Open(member=member, local=f"127.0.0.1:{self.main_port}"))
         links = self.links
@@ -186,12 +193,15 @@ class Gateway:
         return port
 
     async def _close(self) -> None:
+        self._closing = True
         for server in self._servers:
             server.close()
         for stream in list(self.streams):
             stream.abort()
         await self.monitor.close()
         await asyncio.sleep(0.05)  # transports close on later rounds of the loop
+        assert not [each for each in self._transports if not each.is_closing()]
+        assert not self.streams
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
@@ -205,10 +215,10 @@ def gateway() -> Gateways:
     return Gateway
 
 
-@pytest.fixture
-def standalone(mongod_standalone: MongoDeployment) -> Iterator[Gateway]:
-    """Before a standalone with TLS and SCRAM."""
-    with Gateway(mongod_standalone) as gateway:
+@pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+def standalone(request: pytest.FixtureRequest, mongod_standalone: MongoDeployment) -> Iterator[Gateway]:
+    """Before a standalone with TLS and SCRAM, on both event loops."""
+    with Gateway(mongod_standalone, new_loop=request.param) as gateway:
         yield gateway
 
 

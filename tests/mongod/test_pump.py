@@ -97,10 +97,9 @@ def eventually(look: Callable[[], bool], seconds: float = 10.0) -> None:
 # --- a driver's everyday life -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("deployment", ["standalone", "rs1"])
-def test_crud_cursors_aggregation_and_gridfs(deployment: str, request: pytest.FixtureRequest) -> None:
-    gateway = request.getfixturevalue(deployment)
-    with client_of(gateway) as client:
+@pytest.mark.parametrize("kind", ["mongod_standalone", "mongod_rs1"])
+def test_crud_cursors_aggregation_and_gridfs(kind: str, request: pytest.FixtureRequest, gateway: Any) -> None:
+    with gateway(request.getfixturevalue(kind)) as it, client_of(it) as client:
         database = client["pump_crud"]
         client.drop_database("pump_crud")
         orders = database.orders
@@ -114,11 +113,11 @@ def test_crud_cursors_aggregation_and_gridfs(deployment: str, request: pytest.Fi
         files = gridfs.GridFS(database)
         content = bytes(range(256)) * 20_000
         assert files.get(files.put(content)).read() == content
-    names = [intent.command for intent, _ in gateway.commands()]
+    names = [intent.command for intent, _ in it.commands()]
     assert {"insert", "aggregate", "find", "getMore", "update", "delete"} <= set(names)
-    failed = {intent.command for intent, outcomes in gateway.commands() if [each.ok for each in outcomes] != [1.0]}
+    failed = {intent.command for intent, outcomes in it.commands() if [each.ok for each in outcomes] != [1.0]}
     assert failed == {"listIndexes"}  # GridFS asks for those of a collection that is not there yet
-    getmores = [outcomes[0].documents for intent, outcomes in gateway.commands() if intent.command == "getMore"]
+    getmores = [outcomes[0].documents for intent, outcomes in it.commands() if intent.command == "getMore"]
     assert 100 in getmores
 
 

@@ -77,14 +77,22 @@ def test_a_second_hello_carries_no_client_metadata(warm: Playbook) -> None:
     assert "client" not in document_of(warm.to_server)
 
 
-def test_a_refused_first_hello_leaves_the_attribution_to_the_next(play: Playbook) -> None:
+def test_a_refused_first_hello_ends_the_connection_because_attribution_is_uncertain(play: Playbook) -> None:
     play.start()
     play.event(play.machine.server_ready, MEMBER)
     play.client(hello_request(1))
-    assert play.server(reply(1, ok=0.0, code=322, errmsg="no")) == ["<< #1 ok=0 code=322"]
-    play.to_server = b""
-    play.client(hello_request(2))
-    assert "client" in document_of(play.to_server)
+    assert play.server(reply(1, ok=0.0, code=322, errmsg="no")) == [
+        "<< #1 ok=0 code=322",
+        "abort server",
+        "record closed hello_refused",
+        "close client",
+    ]
+
+
+def test_a_later_hello_may_fail(warm: Playbook) -> None:
+    warm.client(hello_request(9))
+    assert warm.server(reply(9, ok=0.0, code=91, errmsg="shutting down")) == ["<< #9 ok=0 code=91"]
+    assert warm.state() == "REQUEST"
 
 
 def test_what_would_relay_a_login_never_leaves_in_a_hello(play: Playbook) -> None:
@@ -334,6 +342,23 @@ def test_with_local_auth_nothing_runs_before_the_password() -> None:
         "record denied find local_auth code=13",
         "<< #2 ok=0 code=13 held",
     ]
+
+
+def test_own_operations_are_learned_from_lists_of_operations(warm: Playbook) -> None:
+    own, other = "wardgate:ann@example.com:ses_01k00000000000000000000000 app", "wardgate:bob@example.com:ses_x"
+    rows = [{"appName": own, "opid": 4711}, {"appName": other, "opid": 4712}, {"opid": 4713}, {"appName": own}]
+    assert warm.client(command({"killOp": 1, "op": 4711}, 7, database="admin"))[0].startswith("record denied killOp")
+    warm.client(command({"currentOp": 1}, 8, database="admin"))
+    answer = reply(8, inprog=rows)
+    warm.server(answer[:50], answer[50:])
+    stage = {"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}}
+    warm.client(command(stage, 9, database="admin"))
+    batch = [{"appName": own, "opid": "shard0:17"}]
+    warm.server(reply(9, cursor={"firstBatch": batch, "id": bson.Int64(0), "ns": "admin.$cmd.aggregate"}))
+    assert set(warm.work.view.operations) == {4711, "shard0:17"}
+    assert warm.client(command({"killOp": 1, "op": 4711}, 10, database="admin"))[-1] == ">> killOp #10"
+    warm.server(reply(10))
+    assert warm.client(command({"killOp": 1, "op": 4712}, 11, database="admin"))[0].startswith("record denied killOp")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------

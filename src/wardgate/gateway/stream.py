@@ -46,6 +46,7 @@ class SessionLinks:
     login: Login
     on_recording_failed: Callable[[str], None]
     listeners: Mapping[str, str] = field(default_factory=dict)
+    preface_timeout: float = 600.0  # a warm spare of the local proxy, its peer being known, is silent until it is used
     hold_timeout: float = 30.0  # how long a connection waits for a primary; drivers wait as long by default
     close_timeout: float = 1.0
 
@@ -116,7 +117,7 @@ class DataStream:
         self._wanted: str | None = None  # None: the main port
         self._pump: Pump | None = None
         self._opened_at = monotonic()
-        self._timer = asyncio.get_running_loop().call_later(links.target.numbers.tls_handshake, self.abort)
+        self._timer = asyncio.get_running_loop().call_later(links.preface_timeout, self.abort)
         preface = _Preface(self)
         transport.set_protocol(preface)
         if leftover:
@@ -134,7 +135,7 @@ class DataStream:
             connection=self.connection,
             session=links.session,
             user=links.user,
-            peer=self._peer,
+            peer=self._peer or frame.local,
             local=frame.local,
             member=frame.member,
         )
@@ -206,7 +207,7 @@ class DataStream:
             return
         self._phase = Phase.ENDED
         self._timer.cancel()
-        self._on_end(self)
+        asyncio.get_running_loop().call_soon(self._on_end, self)  # never from inside the constructor
 
     @property
     def last_command_at(self) -> float:

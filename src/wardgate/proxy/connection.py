@@ -49,6 +49,7 @@ from .facts import ConnectionFacts, SessionRules, Topology
 from .ledger import Ledger
 from .states import TRANSITIONS, State
 from .turn import Turn
+from .work import own_operations
 
 # A client may send ahead while a command runs; beyond this it is not read until the command is answered.
 _AHEAD_BYTES: Final = 64 * 1024
@@ -398,9 +399,8 @@ class ProxyConnection:
 
     def _forward_hello(self, turn: Turn, out: list[Action]) -> None:
         client = ClientMetadata.STRIP if self._greeted else ClientMetadata.ATTRIBUTE
-        limit = self._rules.client_bytes
+        limit = self._topology.client_bytes
         out.append(ToServer(rewrite_request(turn.request, self._attribution, client, client_bytes=limit)))
-        self._greeted = True
         self._move(State.REPLY)
 
     def _wait(self, state: State) -> None:
@@ -434,13 +434,24 @@ class ProxyConnection:
             return
         out.append(Record(turn.outcome(facts, now)))
         self._give(tail, out)
-        if facts.cursor_id:
-            self._rules.work.saw_cursor(facts.cursor_id)
-        elif turn.command.cursor_ids and facts.ok:
-            self._rules.work.lost_cursors(turn.command.cursor_ids)
+        self._note_work(turn, facts)
         self.last_command_at = now
         if not turn.end_reply():
             self._move(State.REQUEST)
+
+    def _note_work(self, turn: Turn, facts: ReplyFacts) -> None:
+        """What the reply says of cursors and operations of this access session, before the client can know it."""
+        work = self._rules.work
+        if facts.cursor_id:
+            work.saw_cursor(facts.cursor_id)
+        elif turn.command.cursor_ids and facts.ok:
+            work.lost_cursors(turn.command.cursor_ids)
+        if turn.lists_operations:
+            raw = turn.collected()
+            reply = parse_reply(raw) if raw else None
+            if reply is not None:
+                for each in own_operations(raw, reply.body_start, reply.body_end, self._attribution):
+                    work.saw_operation(each)
 
     def _hello_piece(self, turn: Turn, piece: Piece, now: float, out: list[Action]) -> None:
         raw = turn.collect(piece)
@@ -456,19 +467,31 @@ class ProxyConnection:
         except RemoteProtocolError as error:
             self._broken_server(error.message, raw, now, out)
             return
-        if not scan_message(raw).ok:
-            self._greeted = False  # refused, so its client metadata do not count
         self._give(rewritten, out, held=False)
+        if not self._greeted:
+            if not scan_message(raw).ok:
+                # Nobody can tell whether the server kept our attribution: a connection without it must not go on.
+                self._end("hello_refused", now, out)
+                return
+            self._greeted = True
         if not turn.end_reply():
             self._move(State.REQUEST)
 
     def _greeting(self, piece: Piece, now: float, out: list[Action]) -> None:
-        """The answer to our own hello; that it came is all that counts."""
+        """The answer to our own hello."""
+        turn = self._turn
+        assert turn is not None
         if piece.header is not None and piece.header.response_to != self._request_id:
             self._broken_server("a reply answers another request than the one that waits", piece.data, now, out)
-        elif piece.last:
+            return
+        raw = turn.collect(piece)
+        if raw is None:
+            return
+        if scan_message(raw).ok:
             self._greeted = True
             self._advance(now, out)
+        else:
+            self._unreachable("MongoDB refused the hello of the gateway; let the client begin with one.", now, out)
 
     # --- saying no ------------------------------------------------------------------------------------------------
 

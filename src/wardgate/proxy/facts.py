@@ -30,8 +30,7 @@ class ConnectionFacts:
 class SessionRules:
     """What all connections of an access session share.
 
-    `random(n)` gives n random bytes. With `local_auth` the session password is required of every client. `client_bytes`
-    is how long a hello's `client` document may get: 512 where a mongos reads it, else 1,024.
+    `random(n)` gives n random bytes. With `local_auth` the session password is required of every client.
     """
 
     policy: Policy
@@ -39,7 +38,6 @@ class SessionRules:
     login_keys: LoginKeys
     random: Callable[[int], bytes]
     local_auth: bool = False
-    client_bytes: int = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +49,11 @@ class Topology:
 
     kind: str
     listeners: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def client_bytes(self) -> int:
+        """How long a hello's `client` document may get: a mongod takes 1,024 bytes, a mongos 512."""
+        return 1024 if self.kind in ("replica_set", "standalone") else 512
 
     def shows(self, member: str) -> bool:
         """Whether a hello of `member` can be rewritten so that its own address is in it."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from ..audit.records import ConnectionClosed, ConnectionHello, ConnectionOpened, Denied, Malformed
 from ..command.facts import Command
 from ..command.sensitive import record_body
 from ..wire.header import HEADER_BYTES
 from ..wire.hello import HelloRequest
-
-_HEAD_BYTES: Final = 64  # of malformed input, for the record
 
 
 class Ledger:
@@ -79,8 +77,8 @@ class Ledger:
         )
 
     def malformed(self, reason: str, head: bytes, *, from_server: bool = False) -> Malformed:
-        """Bytes that are no message. A server's may hold data, so that none but the header is recorded."""
-        return Malformed(self.connection, reason, head[: HEADER_BYTES if from_server else _HEAD_BYTES], from_server)
+        """Bytes that break a rule. What follows the header may be data or a secret, and is not recorded."""
+        return Malformed(self.connection, reason, head[:HEADER_BYTES], from_server)
 
     def closed(self, reason: str) -> ConnectionClosed:
         """The last record."""

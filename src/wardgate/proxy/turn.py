@@ -14,6 +14,8 @@ from ..wire.message import MORE_TO_COME, OpMsg, Request
 from ..wire.reader import Piece
 from ..wire.replies import MessageScanner, scan_message
 
+# A list of operations is read besides being passed on, if it is not longer than this.
+_LIST_BYTES: Final = 4 * 1024 * 1024
 # hello replies are collected to be rewritten; those of a set of 50 members with long tags stay below.
 _HELLO_REPLY_BYTES: Final = 256 * 1024
 
@@ -32,6 +34,7 @@ class Turn:
         "expects",
         "hello",
         "intent_seq",
+        "lists_operations",
         "masked",
         "more",
         "parts",
@@ -56,7 +59,8 @@ class Turn:
         self.reply_id = 0
         self.size = 0
         self.scanner: MessageScanner | None = None
-        self.parts: list[bytes] = []  # of a reply that is rewritten and therefore collected
+        self.parts: list[bytes] = []  # of a reply that is collected: to be rewritten, or to be read
+        self.lists_operations = command.name == "currentOp" or "$currentOp" in command.stages
 
     def intent(self, connection: int, client_app: str | None) -> CommandIntent:
         """The record that precedes the request."""
@@ -99,6 +103,8 @@ class Turn:
 
     def read(self, piece: Piece) -> ReplyFacts | None:
         """Scan a piece of a reply that is passed on; its facts once it is whole."""
+        if self.lists_operations and self.size <= _LIST_BYTES:
+            self.parts.append(piece.data)
         if piece.last and piece.header is not None:
             return scan_message(piece.data)
         if self.scanner is None:
@@ -115,6 +121,10 @@ class Turn:
         self.parts.append(piece.data)
         if not piece.last:
             return None
+        return self.collected()
+
+    def collected(self) -> bytes:
+        """The pieces that were kept; they are forgotten with that."""
         raw = b"".join(self.parts)
         self.parts.clear()
         return raw

@@ -7,6 +7,7 @@ logical session ends by itself after 30 minutes, an idle cursor after ten).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, TypeVar
 
 from ..policy.decide import SessionWork
@@ -65,6 +66,42 @@ class WorkLog:
     def saw_operation(self, operation: int | str) -> None:
         """MongoDB listed this operation as one of the session's own."""
         _keep(self._operations, operation)
+
+
+def own_operations(raw: bytes, start: int, end: int, prefix: str) -> list[int | str]:
+    """Ids of the operations in a currentOp reply, raw[start:end], that run under an application name with `prefix`.
+
+    The name was put there by a gateway and can't be taken back (a server takes it once per connection), so whoever has
+    it is this access session. Nothing is raised: what can't be read is nobody's.
+    """
+    wanted = prefix.encode()
+    found: list[int | str] = []
+    try:
+        for first, last in _operations(raw, start, end):
+            fields = {name: (kind, a, b) for kind, name, a, b in walk.elements(raw, first, last)}
+            name, identity = fields.get(b"appName"), fields.get(b"opid")
+            if name is None or identity is None or not raw.startswith(wanted, name[1] + 4):
+                continue
+            kind, a, b = identity
+            number = walk.integer(raw, kind, a)
+            found.append(walk.text(raw, a, b) if number is None and kind == walk.STRING else number or 0)
+    except walk.BsonError:
+        pass
+    return found
+
+
+def _operations(raw: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Where the operations stand: `inprog` of the command, the batch of the stage."""
+    array = walk.find(raw, b"inprog", start, end)
+    if array is None:
+        cursor = walk.find(raw, b"cursor", start, end)
+        if cursor is None:
+            return
+        array = walk.find(raw, b"firstBatch", cursor[1], cursor[2])
+    if array is not None and array[0] == walk.ARRAY:
+        for kind, _, first, last in walk.elements(raw, array[1], array[2]):
+            if kind == walk.DOCUMENT:
+                yield first, last
 
 
 def _keep(kept: dict[T, None], key: T) -> None:
