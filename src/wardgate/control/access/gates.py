@@ -1,7 +1,8 @@
-"""The gates of a session, in their one fixed order: role, password, approval, reason, MFA, gateway.
+"""The gates of a session, in their one fixed order: role, password, reason, MFA, gateway.
 
-(Identity is the first gate; it is passed before a service is called.) Each gate is a function that lets pass, or raises
-a problem with a stable code that says what to do. Law: a gate for what is not built yet refuses, it never passes.
+Identity is the first gate, passed before a service is called; approval will stand before the reason, together with the
+account setting that asks for it. Each gate is a function that lets pass, or raises a problem with a stable code that
+says what to do. Law: a gate for what is not built yet refuses, it never passes.
 """
 
 from __future__ import annotations

@@ -208,7 +208,9 @@ class GatewayAccess:
             for row in rows.values()
             if row.status is SessionStatus.ACTIVE and row.linked != (epochs.get(row.id) == row.epoch)
         ]
-        if not due and not turned:
+        # To be ended, and the gateway does not serve it (any more): a restart lost the order, or its report is to come.
+        gone = [row.id for row in rows.values() if row.wanted_end is not None and row.id not in epochs]
+        if not due and not turned and not gone:
             return
         async with self._database.write() as session:
             await store.renew(session, due, renew_by)
@@ -216,6 +218,10 @@ class GatewayAccess:
                 row = await store.by_id(session, session_id)
                 if row is not None:
                     row.linked = epochs.get(session_id) == row.epoch
+            for session_id in gone:
+                row = await store.by_id(session, session_id)
+                if row is not None and row.status in LIVE and row.wanted_end is not None:
+                    await self._lifecycle.end(session, row, row.wanted_end, row.wanted_message, SYSTEM)
 
 
 def _end_reason(row: SessionRow, told: EndReason) -> EndReason:

@@ -11,7 +11,16 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ... import durations
-from ...api.models import EndReason, Page, Session, SessionGrant, SessionRequest, SessionStatus, VerificationState
+from ...api.models import (
+    EndReason,
+    Page,
+    Route,
+    Session,
+    SessionGrant,
+    SessionRequest,
+    SessionStatus,
+    VerificationState,
+)
 from ...api.problems import ProblemCode, ProblemError
 from ...errors import WardgateError
 from ...ids import Kind
@@ -69,14 +78,11 @@ class AccessService:
             raise
         granted, notices = _granted(wanted, account)
         row = self._row(actor, account, body, granted)
-        async with self._database.write() as session:
-            await self._lifecycle.begin(session, row, actor.cause)
-            routes = await self._fleet.routes(session, row.gateway_id, row.id, row.expires_at)
-            if not routes:
-                raise ProblemError(
-                    ProblemCode.RELAY_UNAVAILABLE,
-                    f"No relay leads to the gateway {row.gateway} now, and it has no direct route: start a relay.",
-                )
+        try:
+            routes = await self._begin(actor, row)
+        except ProblemError as refused:
+            await self._note_refusal(actor, account, refused)
+            raise
         certificate = self._ca.issue_session(key, row.id, row.gateway_id, row.expires_at)
         return SessionGrant(
             session=describe(row, self._sources.now(), gateway_online=True),
@@ -87,6 +93,18 @@ class AccessService:
             granted_s=granted.total_seconds(),
             notices=notices,
         )
+
+    async def _begin(self, actor: Actor, row: SessionRow) -> list[Route]:
+        """Write the session and find the ways to its gateway: both or neither."""
+        async with self._database.write() as session:
+            await self._lifecycle.begin(session, row, actor.cause)
+            routes = await self._fleet.routes(session, row.gateway_id, row.id, row.expires_at)
+            if not routes:
+                raise ProblemError(
+                    ProblemCode.RELAY_UNAVAILABLE,
+                    f"No relay leads to the gateway {row.gateway} now, and it has no direct route: start a relay.",
+                )
+        return routes
 
     async def _account(self, actor: Actor, project_id: str, body: SessionRequest) -> AccountFacts:
         async with self._database.read() as session:

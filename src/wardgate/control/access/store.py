@@ -8,7 +8,6 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, false, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ...api.models import SessionStatus
 from ..identity.actor import Scope
 from .model import SessionRow, TransitionRow
 from .states import LIVE
@@ -61,18 +60,6 @@ async def live(session: AsyncSession, gateway_id: str | None = None) -> Sequence
     query = select(SessionRow).where(SessionRow.status.in_(LIVE))
     if gateway_id is not None:
         query = query.where(SessionRow.gateway_id == gateway_id)
-    return list(await session.scalars(query))
-
-
-async def live_count(session: AsyncSession, gateway_id: str) -> int:
-    """How many sessions a gateway carries."""
-    query = select(func.count()).where(SessionRow.gateway_id == gateway_id, SessionRow.status == SessionStatus.ACTIVE)
-    return int(await session.scalar(query) or 0)
-
-
-async def live_on_resource(session: AsyncSession, resource_id: str) -> Sequence[SessionRow]:
-    """Sessions of a resource that have not ended."""
-    query = select(SessionRow).where(SessionRow.resource_id == resource_id, SessionRow.status.in_(LIVE))
     return list(await session.scalars(query))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ... import durations
-from ...api.machine import Credentials
+from ...api.machine import Credentials, MongoTarget
 from ...api.models import Account, AccountCreate, AccountUpdate, Page, TestResult
 from ...api.problems import FieldError, ProblemCode, ProblemError
 from ...errors import WardgateError
@@ -99,7 +99,7 @@ class AccountService:
             row = await self._resources.find(session, actor, project_id, resource, permission)
             actor.require(permission, Scope(project_id, row.id), what=f"resource {resource} in this project")
             await self._name_is_free(session, row, body.name)
-        result = None if no_test else await self._try(row, body.username, password)
+        result = None if no_test else await self._must_work(row, body.username, password)
         now = self._sources.now()
         account = AccountRow(
             id=self._sources.new_id(Kind.ACCOUNT),
@@ -139,7 +139,7 @@ class AccountService:
         if login_changes and not no_test:
             if password is None:
                 raise _needs_password(account)
-            result = await self._try(row, changes.get("username", account.username), password)
+            result = await self._must_work(row, changes.get("username", account.username), password)
         async with self._database.write() as session:
             await self._same_target(session, row)
             row, account = await self._find(session, actor, project_id, resource, name, permission)
@@ -171,12 +171,10 @@ class AccountService:
         """Try its login as it is saved, and remember what came out."""
         async with self._database.read() as session:
             row, account = await self._find(session, actor, project_id, resource, name, Permission.ACCOUNT_DETAILS_TEST)
-            gateway = await self._gateways.gateway_name(session, row.gateway_id)
             password = await self._password(session, account)
         if password is None:
             raise _needs_password(account)
-        credentials = Credentials(username=account.username, password=password.reveal_text())
-        result = await self._tester.run(row.gateway_id, gateway, target_of(row), credentials)
+        result = await self._try(row, account.username, password)
         async with self._database.write() as session:
             again = await session.get(AccountRow, account.id)
             if again is not None and again.updated_at == account.updated_at:
@@ -188,8 +186,11 @@ class AccountService:
     async def _try(self, row: ResourceRow, username: str, password: Secret) -> TestResult:
         async with self._database.read() as session:
             gateway = await self._gateways.gateway_name(session, row.gateway_id)
-        credentials = Credentials(username=username, password=password.reveal_text())
-        result = await self._tester.run(row.gateway_id, gateway, target_of(row), credentials)
+        target = target_of(row)
+        return await self._tester.run(row.gateway_id, gateway, target, credentials_for(target, username, password))
+
+    async def _must_work(self, row: ResourceRow, username: str, password: Secret) -> TestResult:
+        result = await self._try(row, username, password)
         must_pass(result)
         return result
 
@@ -228,6 +229,13 @@ async def open_password(session: AsyncSession, vault: Vault, account: AccountRow
         return None
     table = AccountRow.__tablename__
     return await vault.open(session, account.project_id, table, account.id, "password", account.sealed_password)
+
+
+def credentials_for(target: MongoTarget, username: str, password: Secret) -> Credentials:
+    """What a gateway logs in with: the user of the account, by the mechanism that the connection string names."""
+    mechanism = target.options.get("authMechanism", "DEFAULT")
+    fields = {"username": username, "password": password.reveal_text(), "mechanism": mechanism}
+    return Credentials.model_validate(fields)
 
 
 def _changes(body: AccountUpdate) -> dict[str, Any]:

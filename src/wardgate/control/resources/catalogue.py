@@ -10,7 +10,7 @@ from ...api.machine import Credentials, MongoTarget
 from ...api.problems import ProblemCode, ProblemError
 from ..vault import Vault
 from . import store
-from .accounts import open_password
+from .accounts import credentials_for, open_password
 from .facts import AccountFacts
 from .model import AccountRow, ResourceRow
 from .ports import Gateways
@@ -50,9 +50,7 @@ class ResourceCatalogue:
                 ProblemCode.LEASE_REFUSED, f"The password of the account {account.name} must be entered again first."
             )
         target = target_of(row)
-        mechanism = target.options.get("authMechanism", "DEFAULT")
-        fields = {"username": account.username, "password": password.reveal_text(), "mechanism": mechanism}
-        return target, Credentials.model_validate(fields)
+        return target, credentials_for(target, account.username, password)
 
     async def _facts(self, session: AsyncSession, row: ResourceRow, account: AccountRow) -> AccountFacts:
         seconds = account.max_duration_s

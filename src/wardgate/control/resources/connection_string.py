@@ -19,6 +19,7 @@ from .options import OPTIONS, REPEATABLE, Option, Role, value_of
 SCHEME = "mongodb://"
 DEFAULT_PORT = 27017
 MOST_HOSTS = 50
+_NOT_IN_DATABASE = frozenset('/\\. "$*<>:|?')
 MECHANISMS = ("DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256")
 
 Value = str | int | float | bool
@@ -41,6 +42,20 @@ class _Options:
     honoured: dict[str, Value] = field(default_factory=dict)
     form: dict[str, Value] = field(default_factory=dict)
     without_effect: list[str] = field(default_factory=list)
+
+
+def check_database(name: str) -> None:
+    """ProblemError `invalid_request` if `name` can't be an authentication database.
+
+    `$external` is one, but only for mechanisms that are not supported yet.
+    """
+    if name == "$external":
+        detail = "The database $external is for X.509, LDAP and the like, which are not supported yet."
+    elif any(char in _NOT_IN_DATABASE or not char.isprintable() for char in name) or len(name.encode()) > 63:
+        detail = "The Database field is the name of the authentication database, as admin: that is no database's name."
+    else:
+        return
+    raise ProblemError(ProblemCode.INVALID_REQUEST, detail, errors=[FieldError(field="database", message=detail)])
 
 
 def parse(text: str, form: Form) -> tuple[MongoTarget, list[str]]:

@@ -23,7 +23,7 @@ from ..paging import Paging, page_of
 from ..projects import ProjectService
 from ..sources import Sources
 from . import authorities, store
-from .connection_string import Form, parse
+from .connection_string import Form, check_database, parse
 from .describe import UNTESTED, describe_resource, security_warnings
 from .model import ResourceRow
 from .ports import GatewayFacts, Gateways, Tester, must_pass
@@ -197,6 +197,7 @@ class ResourceService:
     def _draft(self, gateway: GatewayFacts, text: str, form: Form) -> Draft:
         if form.ca_certificate is not None:
             form = replace(form, ca_certificate=authorities.check(form.ca_certificate, self._sources.now()))
+        check_database(form.database)
         target, notices = parse(text, form)
         return Draft(gateway, text.strip(), form, target, notices)
 
