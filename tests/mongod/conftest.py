@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, cast, TypeVar
+from typing import Any, TypeVar, cast
 
 import pytest
 import uvloop
