@@ -33,6 +33,23 @@ def need(program: servers.Program) -> Path:
         pytest.skip(missing.message)
 
 
+# Tests of these folders or with these fixtures run in one worker, so that what they share is started once.
+TOGETHER_FOLDERS = {"e2e": 300, "demo": 300}  # with the seconds that a test may take while it starts the product
+TOGETHER_FIXTURES = ("mongod_rs3",)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Group what is expensive to start, and give whole journeys time."""
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        if folder in TOGETHER_FOLDERS:
+            item.add_marker(pytest.mark.xdist_group(folder))
+            item.add_marker(pytest.mark.timeout(TOGETHER_FOLDERS[folder]))
+        for fixture in TOGETHER_FIXTURES:
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(fixture))
+
+
 @pytest.fixture(scope="session")
 def mongod_binary() -> Path:
     """The real mongod."""

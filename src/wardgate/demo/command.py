@@ -57,9 +57,9 @@ def cli(once: bool, as_json: bool) -> int:
 
 def _stay(story: Story, teller: Teller, stop: threading.Event) -> None:
     """Until Ctrl+C, SIGTERM, or the end of one of the processes."""
-    teller.invite(story.invitation())
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM):  # before the invitation: who reads it may answer at once
         signal.signal(number, lambda *_: stop.set())
+    teller.invite(story.invitation())
     while not stop.wait(0.25):
         if story.has_lost_a_process():
             return

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pymongo.errors import PyMongoError
+
 from ..testing import servers
 from ..testing.mongo import RS1, Login, MongoDeployment
 from ..testing.ports import LOOPBACK
@@ -117,7 +119,11 @@ class Story:
         )
 
     def _run_driver(self) -> Facts:
-        done = shop.work(self._session.uri)
+        try:
+            done = shop.work(self._session.uri)
+        except PyMongoError as error:
+            gateway = self._stack.gateways[GATEWAY]
+            raise gateway.failure(f"let the driver down: {str(error)[:300]}; the end of its log") from error
         return Facts(
             f"no password, through the URI: {done.reads} orders read, {done.writes} written, a transaction, "
             f"and createUser refused ({done.refusal_code})",
@@ -138,7 +144,7 @@ class Story:
                 break
             time.sleep(0.2)
         else:
-            raise RuntimeError("the driver's commands did not reach the control plane's log")
+            raise self._stack.gateways[GATEWAY].failure("did not ship the driver's commands; the end of its log")
         return Facts(f"{len(commands)} commands", {"commands": len(commands)}, records=commands)
 
     # --- the end ------------------------------------------------------------------------------------------------

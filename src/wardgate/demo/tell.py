@@ -136,9 +136,9 @@ class TerminalTeller:
         colour = {"verified": "green", "tampered": "red"}.get(state, "yellow")
         self._say(
             f"  [green]✓[/] {'ended':<14}{reason} after {session['duration_s'] or 0:.0f} s, "
-            f"{session['commands']} commands, {session['errors']} errors"
+            f"{_count(session['commands'], 'command')}, {_count(session['errors'], 'error')}"
         )
-        self._say(f"  [green]✓[/] {'verified':<14}[{colour}]{state}[/], {verification['records']} records\n")
+        self._say(f"  [green]✓[/] {'record':<14}[{colour}]{state}[/], {_count(verification['records'], 'record')}\n")
 
     def failed(self, lines: Sequence[str]) -> None:
         """What failed, and the last words of who failed."""
@@ -180,6 +180,10 @@ def _cells(record: dict[str, Any]) -> tuple[str, ...]:
     documents = "" if record["documents"] is None else str(record["documents"])
     took = "" if record["duration_us"] is None else f"{record['duration_us'] / 1_000:.1f} ms"
     return (record["effect"] or "", record["command"] or "", where, documents, took)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(text: str) -> str:
