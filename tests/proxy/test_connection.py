@@ -361,6 +361,22 @@ def test_own_operations_are_learned_from_lists_of_operations(warm: Playbook) -> 
     assert warm.client(command({"killOp": 1, "op": 4712}, 11, database="admin"))[0].startswith("record denied killOp")
 
 
+def test_a_list_of_operations_that_can_not_be_read_is_passed_on_and_recorded(warm: Playbook) -> None:
+    deep: dict[str, object] = {}
+    for _ in range(200):
+        deep = {"d": deep}
+    warm.client(command({"currentOp": 1}, 8, database="admin"))
+    assert warm.server(reply(8, inprog=[{"appName": "x", "opid": 1, "deep": deep}]))[0] == "record outcome ok=1"
+
+
+def test_a_server_can_not_fill_memory_with_its_answer_to_our_hello(play: Playbook) -> None:
+    play.start()
+    play.event(play.machine.server_ready, MEMBER)
+    play.client(command({"find": "orders"}, 3))
+    answer = op_msg({"ok": 1.0, "junk": "x" * 300_000}, 800, 1)
+    assert play.server(answer[:100])[0] == "record malformed from server"
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 

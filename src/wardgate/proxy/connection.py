@@ -48,7 +48,7 @@ from .actions import (
 from .facts import ConnectionFacts, SessionRules, Topology
 from .ledger import Ledger
 from .states import TRANSITIONS, State
-from .turn import Turn
+from .turn import HELLO_REPLY_BYTES, Turn
 from .work import own_operations
 
 # A client may send ahead while a command runs; beyond this it is not read until the command is answered.
@@ -447,11 +447,8 @@ class ProxyConnection:
         elif turn.command.cursor_ids and facts.ok:
             work.lost_cursors(turn.command.cursor_ids)
         if turn.lists_operations:
-            raw = turn.collected()
-            reply = parse_reply(raw) if raw else None
-            if reply is not None:
-                for each in own_operations(raw, reply.body_start, reply.body_end, self._attribution):
-                    work.saw_operation(each)
+            for each in own_operations(turn.collected(), self._attribution):
+                work.saw_operation(each)
 
     def _hello_piece(self, turn: Turn, piece: Piece, now: float, out: list[Action]) -> None:
         raw = turn.collect(piece)
@@ -483,6 +480,9 @@ class ProxyConnection:
         assert turn is not None
         if piece.header is not None and piece.header.response_to != self._request_id:
             self._broken_server("a reply answers another request than the one that waits", piece.data, now, out)
+            return
+        if piece.header is not None and piece.header.length > HELLO_REPLY_BYTES:
+            self._broken_server("a hello reply is far too long", piece.data, now, out)
             return
         raw = turn.collect(piece)
         if raw is None:

@@ -17,7 +17,7 @@ from ..wire.replies import MessageScanner, scan_message
 # A list of operations is read besides being passed on, if it is not longer than this.
 _LIST_BYTES: Final = 4 * 1024 * 1024
 # hello replies are collected to be rewritten; those of a set of 50 members with long tags stay below.
-_HELLO_REPLY_BYTES: Final = 256 * 1024
+HELLO_REPLY_BYTES: Final = 256 * 1024
 
 
 class Turn:
@@ -94,7 +94,7 @@ class Turn:
         self.more = plain and len(data) > 16 and bool(data[16] & MORE_TO_COME)
         if self.more and not self.request.exhaust_allowed:
             return "a chain of replies came that the client did not allow"
-        if header.length > _HELLO_REPLY_BYTES and self.hello is not None:
+        if header.length > HELLO_REPLY_BYTES and self.hello is not None:
             return "a hello reply is far too long"
         self.begun = False
         self.size = header.length

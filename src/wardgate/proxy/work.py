@@ -12,6 +12,8 @@ from typing import Final, TypeVar
 
 from ..policy.decide import SessionWork
 from ..rawbson import walk
+from ..wire.errors import RemoteProtocolError
+from ..wire.message import parse_reply
 
 T = TypeVar("T")
 
@@ -68,16 +70,19 @@ class WorkLog:
         _keep(self._operations, operation)
 
 
-def own_operations(raw: bytes, start: int, end: int, prefix: str) -> list[int | str]:
-    """Ids of the operations in a currentOp reply, raw[start:end], that run under an application name with `prefix`.
+def own_operations(raw: bytes, prefix: str) -> list[int | str]:
+    """Ids of the operations in a currentOp reply message that run under an application name with `prefix`.
 
     The name was put there by a gateway and can't be taken back (a server takes it once per connection), so whoever has
     it is this access session. Nothing is raised: what can't be read is nobody's.
     """
     wanted = prefix.encode()
     found: list[int | str] = []
+    if not raw:
+        return found
     try:
-        for first, last in _operations(raw, start, end):
+        reply = parse_reply(raw)
+        for first, last in _operations(raw, reply.body_start, reply.body_end):
             fields = {name: (kind, a, b) for kind, name, a, b in walk.elements(raw, first, last)}
             name, identity = fields.get(b"appName"), fields.get(b"opid")
             if name is None or identity is None or not raw.startswith(wanted, name[1] + 4):
@@ -85,7 +90,7 @@ def own_operations(raw: bytes, start: int, end: int, prefix: str) -> list[int | 
             kind, a, b = identity
             number = walk.integer(raw, kind, a)
             found.append(walk.text(raw, a, b) if number is None and kind == walk.STRING else number or 0)
-    except walk.BsonError:
+    except (walk.BsonError, RemoteProtocolError):
         pass
     return found
 
