@@ -11,7 +11,7 @@ from pymongo.uri_parser import parse_uri
 
 from wardgate.api.machine import MongoTarget
 from wardgate.api.problems import ProblemCode, ProblemError
-from wardgate.control.resources.connection_string import Form, parse
+from wardgate.control.resources.connection_string import Form, check_database, parse
 from wardgate.control.resources.options import OPTIONS, Role
 
 FORM = Form()
@@ -245,3 +245,19 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 
 def test_the_table_is_complete() -> None:
     assert all(option.advice for option in OPTIONS.values() if option.role is Role.REFUSED)
+
+
+@pytest.mark.parametrize("name", ["admin", "users-2", "bücher", "a" * 63])
+def test_names_of_databases(name: str) -> None:
+    check_database(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a/b", "a.b", "a b", "a$b", 'a"b', "a\x00b", "a\nb", "a\\b", "a?b", "ü" * 32, "$external"]
+)
+def test_what_is_no_authentication_database_is_refused(name: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        check_database(name)
+    assert caught.value.problem.code is ProblemCode.INVALID_REQUEST
+    assert [error.field for error in caught.value.problem.errors] == ["database"]
+    assert ("not supported yet" in str(caught.value)) == (name == "$external")
