@@ -11,11 +11,10 @@ import signal
 import tempfile
 import threading
 from pathlib import Path
-from types import FrameType
 
 import click
 
-from ..testing.processes import ProcessFailedError
+from ..testing.processes import ProcessFailedError, interrupt
 from ..testing.stack import CommandFailedError
 from .story import Story
 from .tell import JsonTeller, Teller, TerminalTeller
@@ -36,7 +35,8 @@ def cli(once: bool, as_json: bool) -> int:
     """
     teller: Teller = JsonTeller() if as_json else TerminalTeller()
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     folder = Path(tempfile.mkdtemp(prefix="wardgate-demo-"))
     try:
         with Story(folder, teller) as story:
@@ -63,7 +63,3 @@ def _stay(story: Story, teller: Teller, stop: threading.Event) -> None:
     while not stop.wait(0.25):
         if story.has_lost_a_process():
             return
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

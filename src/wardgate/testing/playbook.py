@@ -114,8 +114,10 @@ def reply(response_to: int, request_id: int = 900, flags: int = 0, **fields: Any
 class Playbook:
     """One machine under test and the script of what it asked for."""
 
-    def __init__(self, *, topology: Topology | None = None, main: bool = False, **rules: Any) -> None:
-        self.work = WorkLog()
+    def __init__(
+        self, *, topology: Topology | None = None, main: bool = False, work: WorkLog | None = None, **rules: Any
+    ) -> None:
+        self.work = work or WorkLog()
         rules.setdefault("policy", Policy())
         rules.setdefault("login_keys", LoginKeys(counting))
         self.machine = ProxyConnection(

@@ -7,15 +7,15 @@ we die by a signal that nobody can catch.
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, Any
 
 from ..errors import WardgateError
 
@@ -36,7 +36,6 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         stdin: bytes | None = None,
-        die_with_us: signal.Signals = signal.SIGKILL,
     ) -> None:
         """Start it. `env` is the whole environment (None: ours); `stdin` is fed and closed (None: empty)."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -48,14 +47,13 @@ class Process:
         self._changed = threading.Condition()
         self._closed = False
         with self.log_path.open("ab") as log:
-            self._child = subprocess.Popen(
-                [*_death_signal(die_with_us), *self.argv],
+            self._child = start_child(
+                self.argv,
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=None if env is None else dict(env),
                 cwd=cwd,
-                start_new_session=True,  # the terminal's Ctrl+C is for us alone; we end our children in our order
             )
         if stdin is not None and self._child.stdin is not None:
             with contextlib.suppress(BrokenPipeError), self._child.stdin as pipe:
@@ -152,12 +150,68 @@ class Process:
         return self.wait(10)
 
 
-def _death_signal(number: signal.Signals) -> list[str]:
+_held = 0
+_pending = False
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    """A signal handler: KeyboardInterrupt, but never between a child's birth and our knowing its pid."""
+    global _pending
+    if _held:
+        _pending = True
+    else:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    global _held, _pending
+    _held += 1
+    try:
+        yield
+    finally:
+        _held -= 1
+        if not _held and _pending:
+            _pending = False
+            raise KeyboardInterrupt
+
+
+def start_child(argv: Sequence[str | Path], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a child that ends when we do; if we are interrupted meanwhile, it has ended when this raises.
+
+    It gets a session of its own: the terminal's Ctrl+C is for us alone, and we end our children in our order.
+    """
+    child: subprocess.Popen[bytes] | None = None
+    try:
+        with _interrupts_held():
+            child = subprocess.Popen([*_dying_with_us(), *argv], start_new_session=True, **options)
+    except KeyboardInterrupt:
+        if child is not None:
+            child.kill()
+            child.communicate()
+        raise
+    return child
+
+
+def run_child(argv: Sequence[str | Path], stdin: bytes, timeout: float, **options: Any) -> tuple[int, bytes, bytes]:
+    """Run a child to its end: exit status, standard output, standard error. However this ends, the child has ended."""
+    pipe = subprocess.PIPE
+    with start_child(argv, stdin=pipe, stdout=pipe, stderr=pipe, **options) as child:
+        try:
+            out, err = child.communicate(stdin, timeout)
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+    return child.returncode, out, err
+
+
+def _dying_with_us() -> list[str]:
     """The wrapper that has the kernel end a child with us; it execs, so the pid stays the child's.
 
     The signal is sent when the *thread* that started the child ends, so only the main thread may ask for it.
     """
     setpriv = shutil.which("setpriv")
-    if setpriv is None or threading.current_thread() is not threading.main_thread() or os.name != "posix":
+    if setpriv is None or threading.current_thread() is not threading.main_thread():
         return []
-    return [setpriv, "--pdeathsig", number.name.removeprefix("SIG"), "--"]
+    return [setpriv, "--pdeathsig", "KILL", "--"]

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from ..errors import WardgateError
 from .certificates import write_private
 from .mongo import Login, MongoDeployment
 from .ports import LOOPBACK, free_ports
-from .processes import Process, ProcessFailedError
+from .processes import Process, ProcessFailedError, run_child
 
 READY_S = 30.0
 COMMAND_S = 60.0
@@ -92,16 +91,14 @@ class Wardgate:
     ) -> Answer:
         """Run one command to its end; CommandFailedError if it fails and `check` is set."""
         argv = [str(part) for part in arguments]
-        done = subprocess.run(
+        status, out, err = run_child(
             [self.executable, *argv],
-            input=(stdin or "").encode(),
-            capture_output=True,
+            (stdin or "").encode(),
+            timeout,
             env=self.environment(env),
             cwd=self.folder,
-            timeout=timeout,
-            check=False,
         )
-        answer = Answer(("wardgate", *argv), done.returncode, done.stdout.decode(), done.stderr.decode())
+        answer = Answer(("wardgate", *argv), status, out.decode(), err.decode())
         self.answers.append(answer)
         if check and answer.status != 0:
             raise CommandFailedError(answer)
