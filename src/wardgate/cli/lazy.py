@@ -9,11 +9,19 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
-from rich_click import RichGroup
 
 from .exits import Exit, ExitError
+
+if TYPE_CHECKING:
+    from click import Group
+else:
+    try:
+        from rich_click import RichGroup as Group
+    except ModuleNotFoundError:  # installed for a program alone, as wardgate[relay]: plain help will do there
+        from click import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,7 @@ class Place:
     extra: str = "cli"
 
 
-class LazyGroup(RichGroup):
+class LazyGroup(Group):
     """A group whose commands are imported when they are resolved, not when they are listed."""
 
     def __init__(self, name: str, table: dict[str, Place], *, help: str) -> None:  # noqa: A002 - click's word
