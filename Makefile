@@ -27,7 +27,8 @@ check: .user lint types floors deps test ## everything that must be green before
 bench: .user ## direct against through wardgate, results to bench/results/
 	@$(BIN)/python -m bench
 
-docs: .user ## check the documentation: links, commands, settings and codes
+docs: .user ## write the reference parts of the documentation from the code, and check all of it
+	@$(BIN)/python tools/write_reference.py
 	@$(BIN)/pytest -q -n0 tests/docs
 
 format: .user ## rewrite the code as ruff wants it
