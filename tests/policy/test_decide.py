@@ -63,7 +63,7 @@ ALLOWED: list[tuple[dict[str, Any], str]] = [
     ({"killSessions": [LSID]}, "admin"),
     ({"killCursors": "orders", "cursors": [Int64(5)]}, "shop"),
     ({"killOp": 1, "op": 77}, "admin"),
-    ({"getMore": Int64(123), "collection": "orders"}, "shop"),
+    ({"getMore": Int64(5), "collection": "orders"}, "shop"),
 ]
 
 REFUSED: list[tuple[dict[str, Any], str, Rule]] = [

@@ -187,7 +187,7 @@ def test_intent_precedes_the_request_and_outcome_the_replys_end(warm: Playbook) 
     assert isinstance(outcome, audit.CommandOutcome)
     assert outcome.bytes_out == len(answer)
     assert outcome.duration_us == pytest.approx(2000, abs=1)
-    assert list(warm.work.cursors) == [77]
+    assert [each[1:] for each in warm.work.cursors] == [("shop", "orders", 77)]
     assert warm.work.logical_sessions == (b"u" * 16,)
     warm.client(command({"getMore": bson.Int64(77), "collection": "orders"}, 8))
     warm.server(reply(8, cursor={"nextBatch": [], "id": bson.Int64(0), "ns": "shop.orders"}))
@@ -290,6 +290,7 @@ def test_moretocome_gets_no_reply_bytes_whatever_happens(warm: Playbook) -> None
 
 
 def test_exhaust_replies_chain_and_each_has_its_outcome(warm: Playbook) -> None:
+    warm.work.saw_cursor(5, MEMBER, "shop", "orders")
     warm.client(command({"getMore": bson.Int64(5), "collection": "orders"}, 7, EXHAUST_ALLOWED))
     batch = {"nextBatch": [{"a": 1}], "id": bson.Int64(5), "ns": "shop.orders"}
     assert warm.server(reply(7, 901, MORE_TO_COME, cursor=batch)) == [
@@ -574,6 +575,7 @@ def test_half_a_reply_can_not_be_turned_into_an_error(warm: Playbook) -> None:
 
 
 def test_an_error_continues_a_chain_where_one_was_begun(warm: Playbook) -> None:
+    warm.work.saw_cursor(5, MEMBER, "shop", "orders")
     warm.client(command({"getMore": bson.Int64(5), "collection": "orders"}, 7, EXHAUST_ALLOWED))
     batch = {"nextBatch": [{"a": 1}], "id": bson.Int64(5), "ns": "shop.orders"}
     warm.server(reply(7, 901, MORE_TO_COME, cursor=batch))

@@ -26,6 +26,7 @@ from ..errors import WardgateError
 from ..net import logs
 from ..net.machine import SignedClient
 from ..numbers import Numbers
+from ..proxy.work import Claims
 from ..tunnel import frames
 from .control_stream import ControlStream
 from .leases import LeasedSession, fetch_lease
@@ -88,6 +89,7 @@ class Sessions:
         self._withdraw = withdraw
         self._numbers = numbers
         self._advertise = advertise
+        self._claims = Claims()
         self._live: dict[str, LiveSession] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
         self._reports: dict[str, _Report] = {}
@@ -192,7 +194,7 @@ class Sessions:
             on_failed=lambda reason: self._audit_failed(lease.session_id, reason),
         )
         hooks = Hooks(activated=self._activated, withdraw=self._withdraw, ended=self._ended)
-        return LiveSession(lease, self._client.identity.id, target, login, recorder, hooks, self._numbers)
+        return LiveSession(lease, self._client.identity.id, target, login, recorder, hooks, self._numbers, self._claims)
 
     def _audit_failed(self, session_id: str, reason: str) -> None:
         session = self._live.get(session_id)

@@ -34,13 +34,13 @@ from ..net import logs
 from ..numbers import Numbers
 from ..policy.decide import Policy
 from ..proxy.facts import SessionRules
-from ..proxy.work import WorkLog
+from ..proxy.work import Claims, WorkLog
 from ..tunnel import frames
 from ..wire.hello import attribution
 from ..wire.login import LoginKeys
 from .control_stream import ControlStream
 from .mongo.discovery import Kind, Role, Topology
-from .mongo.ending import KillReport, kill_session_work
+from .mongo.ending import CursorRef, KillReport, kill_session_work
 from .mongo.errors import MongoError
 from .mongo.login import Login
 from .mongo.target import Target
@@ -95,6 +95,7 @@ class LiveSession:
         recorder: EpochRecorder,
         hooks: Hooks,
         numbers: Numbers,
+        claims: Claims,
     ) -> None:
         self.id = lease.session_id
         self.epoch = lease.epoch
@@ -109,7 +110,7 @@ class LiveSession:
         self._monitor = TopologyMonitor(target, login=login, on_change=self._topology_changed)
         self._rules = SessionRules(
             policy=Policy(allow_admin=lease.policy.allow_admin),
-            work=WorkLog(),
+            work=WorkLog(claims),
             login_keys=LoginKeys(os.urandom),
             random=os.urandom,
         )
@@ -344,6 +345,7 @@ class LiveSession:
         """Credentials, tasks and the control stream; nothing of the session is left here."""
         self._login.wipe()
         self._rules.login_keys.wipe()
+        self._rules.work.release()
         await self._monitor.close()
         for task in self._tasks:
             task.cancel()
@@ -370,6 +372,7 @@ class LiveSession:
             self._login,
             attribution(self._lease.user, self.id),
             logical_sessions=self._rules.work.logical_sessions,
+            cursors=[CursorRef(*each) for each in self._rules.work.cursors],
             members=[member.address for member in self._monitor.topology.members],
             deadline=max(seconds, 0.5),
         )

@@ -23,6 +23,7 @@ from typing import Final, TypeAlias
 from ..command.catalogue import Area
 from ..command.content import BY_UUID, CREDENTIALS, PROFILE_READ
 from ..command.facts import Command
+from ..wire.errors import MongoCode
 
 
 class Rule(StrEnum):
@@ -79,6 +80,7 @@ Verdict: TypeAlias = Allow | Deny
 ALLOW: Final = Allow()
 
 _SHOWN: Final = 100
+_NOT_OPENED: Final = "names a cursor that this access session did not open, or that is closed"
 _CREDENTIALS_COLLECTION: Final = "admin.system.users"
 _SYSTEM_DATABASES: Final = frozenset({"config", "local"})
 
@@ -107,6 +109,9 @@ def decide(command: Command, policy: Policy, work: SessionWork) -> Verdict:
             return verdict
     elif command.name == "endSessions" and not _own_sessions(command, work):
         return _deny_others(command, "ends logical sessions that this access session did not use")
+    elif command.name == "getMore" and not all(cursor in work.cursors for cursor in command.cursor_ids):
+        # MongoDB's own code for it: drivers open a change stream anew after it, which is right after a reconnect too.
+        return _deny_others(command, _NOT_OPENED, MongoCode.CURSOR_NOT_FOUND)
     return _decide_content(command)
 
 
@@ -125,7 +130,7 @@ def _decide_kill(command: Command, work: SessionWork) -> Verdict:
         # Whoever opened them on this account did so with the same MongoDB user: MongoDB itself would let it pass.
         if all(cursor in work.cursors for cursor in command.cursor_ids):
             return ALLOW
-        return _deny_others(command, "names a cursor that this access session did not open, or that is closed")
+        return _deny_others(command, _NOT_OPENED)
     if command.name == "killSessions":
         # An empty list means every session of the MongoDB user, which other people share.
         if command.logical_sessions and _own_sessions(command, work):
@@ -164,11 +169,18 @@ def _is_system(namespace: str) -> bool:
     return database == "admin" and (not collection or collection.startswith("system."))
 
 
-def _deny_others(command: Command, reason: str) -> Deny:
-    return _deny(command, Rule.OTHERS_WORK, reason)
+def foreign_session(command: Command) -> Deny:
+    """The refusal of a command in somebody else's logical session; `allow_admin` does not lift it."""
+    name = command.name[:_SHOWN]
+    rule = Rule.OTHERS_WORK
+    return Deny(rule, f"wardgate: {name} is refused by the rule {rule.value}: its logical session is somebody else's.")
 
 
-def _deny(command: Command, rule: Rule, reason: str) -> Deny:
+def _deny_others(command: Command, reason: str, code: int = MongoCode.UNAUTHORIZED) -> Deny:
+    return _deny(command, Rule.OTHERS_WORK, reason, code)
+
+
+def _deny(command: Command, rule: Rule, reason: str, code: int = MongoCode.UNAUTHORIZED) -> Deny:
     name = command.inner or command.name
     hint = "" if rule is Rule.LOGIN_COMMAND else " It needs an account with allow_admin."
-    return Deny(rule, f"wardgate: {name[:_SHOWN]} is refused by the rule {rule.value}: it {reason}.{hint}")
+    return Deny(rule, f"wardgate: {name[:_SHOWN]} is refused by the rule {rule.value}: it {reason}.{hint}", int(code))

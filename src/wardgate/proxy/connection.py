@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from ..command.facts import Command, parse
-from ..policy.decide import Deny, decide
+from ..policy.decide import Deny, decide, foreign_session
 from ..rawbson.scan import ReplyFacts
 from ..wire.errors import MongoCode, RemoteProtocolError, error_document, error_reply, ok_reply
 from ..wire.header import MESSAGE_BYTES_MAX
@@ -332,8 +332,10 @@ class ProxyConnection:
         if type(verdict) is Deny:
             self._deny(command, verdict.rule, verdict.code, verdict.message, out)
             return
-        if command.lsid is not None:
-            self._rules.work.saw_lsid(command.lsid)
+        if command.lsid is not None and not self._rules.work.saw_lsid(command.lsid):
+            deny = foreign_session(command)
+            self._deny(command, deny.rule, deny.code, deny.message, out)
+            return
         self._turn = Turn(command.request, command, None, now)
         self._advance(now, out)
 
@@ -441,11 +443,11 @@ class ProxyConnection:
 
     def _note_work(self, turn: Turn, facts: ReplyFacts) -> None:
         """What the reply says of cursors and operations of this access session, before the client can know it."""
-        work = self._rules.work
+        work, command = self._rules.work, turn.command
         if facts.cursor_id:
-            work.saw_cursor(facts.cursor_id)
-        elif turn.command.cursor_ids and facts.ok:
-            work.lost_cursors(turn.command.cursor_ids)
+            work.saw_cursor(facts.cursor_id, self._member or "", command.database, command.collection or "$cmd")
+        elif command.cursor_ids and facts.ok:
+            work.lost_cursors(command.cursor_ids)
         if turn.lists_operations:
             for each in own_operations(turn.collected(), self._attribution):
                 work.saw_operation(each)

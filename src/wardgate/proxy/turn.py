@@ -20,6 +20,18 @@ _LIST_BYTES: Final = 4 * 1024 * 1024
 HELLO_REPLY_BYTES: Final = 256 * 1024
 
 
+# Stages that let the rows of $currentOp through as they are; any other could make rows up.
+_FAITHFUL: Final = frozenset({"$match", "$limit", "$skip", "$sort"})
+
+
+def _lists_operations(command: Command) -> bool:
+    """Whether the reply is MongoDB's own word on who runs what."""
+    if command.name != "aggregate":
+        return command.name == "currentOp"
+    stages = command.stages
+    return bool(stages) and stages[0] == "$currentOp" and _FAITHFUL.issuperset(stages[1:])
+
+
 class Turn:
     """The request in hand. `hello` is set for a hello, which is counted and not recorded.
 
@@ -60,7 +72,7 @@ class Turn:
         self.size = 0
         self.scanner: MessageScanner | None = None
         self.parts: list[bytes] = []  # of a reply that is collected: to be rewritten, or to be read
-        self.lists_operations = command.name == "currentOp" or "$currentOp" in command.stages
+        self.lists_operations = _lists_operations(command)
 
     def intent(self, connection: int, client_app: str | None) -> CommandIntent:
         """The record that precedes the request."""

@@ -1,14 +1,17 @@
 """What an access session has under way in MongoDB, as seen in its own traffic: logical sessions and cursors.
 
-One per session, shared by its connections. Policy asks whether a kill reaches own work only; the session's end asks
-what to kill. All sets are bounded: the oldest entry goes, which can only make a kill be refused or be missed (an idle
-logical session ends by itself after 30 minutes, an idle cursor after ten).
+One per session, shared by its connections. Policy asks whether a command reaches own work only; the session's end asks
+what to kill. All sets are bounded: what was not used for longest goes, which can only make a command be refused or a
+kill be missed (an idle logical session ends by itself after 30 minutes, an idle cursor after ten).
+
+Law: access sessions that share a MongoDB user are strangers to each other. MongoDB can't tell them apart, so whose a
+logical session is, is decided here: the first that uses it has it until it ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from ..policy.decide import SessionWork
 from ..rawbson import walk
@@ -16,21 +19,50 @@ from ..wire.errors import RemoteProtocolError
 from ..wire.message import parse_reply
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _MOST: Final = 20_000
 _UUID_SUBTYPES: Final = frozenset({3, 4})
 
 
+class OpenCursor(NamedTuple):
+    """A cursor that was open when a reply last told of it."""
+
+    member: str
+    database: str
+    collection: str
+    cursor_id: int
+
+
+class Claims:
+    """Whose a logical session is, for all access sessions of one gateway."""
+
+    __slots__ = ("_owners",)
+
+    def __init__(self) -> None:
+        self._owners: dict[bytes, WorkLog] = {}
+
+    def take(self, uuid: bytes, owner: WorkLog) -> bool:
+        """Whether it is `owner`'s, from now on or already."""
+        return self._owners.setdefault(uuid, owner) is owner
+
+    def release(self, uuid: bytes, owner: WorkLog) -> None:
+        """It is nobody's, if it was `owner`'s."""
+        if self._owners.get(uuid) is owner:
+            del self._owners[uuid]
+
+
 class WorkLog:
     """Live sets; `view` is what policy reads. A cursor stays one's own after it is exhausted."""
 
-    __slots__ = ("_logical", "_open", "_opened", "_operations", "_raw", "view")
+    __slots__ = ("_claims", "_logical", "_open", "_opened", "_operations", "_raw", "view")
 
-    def __init__(self) -> None:
+    def __init__(self, claims: Claims | None = None) -> None:
+        self._claims = claims or Claims()
         self._raw: set[bytes] = set()  # lsid values as they stood in commands: the fast way to "seen before"
         self._logical: dict[bytes, None] = {}
         self._opened: dict[int, None] = {}
-        self._open: dict[int, None] = {}
+        self._open: dict[int, OpenCursor] = {}
         self._operations: dict[int | str, None] = {}
         self.view = SessionWork(self._logical.keys(), self._opened.keys(), self._operations.keys())
 
@@ -40,25 +72,41 @@ class WorkLog:
         return tuple(self._logical)
 
     @property
-    def cursors(self) -> tuple[int, ...]:
-        """Ids of cursors that are open as far as their replies told."""
-        return tuple(self._open)
+    def cursors(self) -> tuple[OpenCursor, ...]:
+        """Those that are open as far as their replies told."""
+        return tuple(self._open.values())
 
-    def saw_lsid(self, raw: bytes) -> None:
-        """A command bears this `lsid` value (raw BSON)."""
+    def saw_lsid(self, raw: bytes) -> bool:
+        """A command bears this `lsid` value (raw BSON): False where it is another access session's."""
         if raw in self._raw:
-            return
+            return True
+        uuid = _uuid(raw)
+        if uuid is not None:
+            if not self._claims.take(uuid, self):
+                return False
+            self._logical.pop(uuid, None)
+            self._logical[uuid] = None
+            if len(self._logical) > _MOST:
+                oldest = next(iter(self._logical))
+                del self._logical[oldest]
+                self._claims.release(oldest, self)
+                self._raw.clear()  # it may be in there
         if len(self._raw) >= _MOST:
             self._raw.clear()
         self._raw.add(raw)
-        uuid = _uuid(raw)
-        if uuid is not None:
-            _keep(self._logical, uuid)
+        return True
 
-    def saw_cursor(self, cursor_id: int) -> None:
+    def release(self) -> None:
+        """The access session is over: its logical sessions are nobody's."""
+        for uuid in self._logical:
+            self._claims.release(uuid, self)
+        self._logical.clear()
+        self._raw.clear()
+
+    def saw_cursor(self, cursor_id: int, member: str, database: str, collection: str) -> None:
         """A reply names this cursor as open."""
-        _keep(self._opened, cursor_id)
-        _keep(self._open, cursor_id)
+        _keep(self._opened, cursor_id, None)
+        _keep(self._open, cursor_id, OpenCursor(member, database, collection, cursor_id))
 
     def lost_cursors(self, cursor_ids: tuple[int, ...]) -> None:
         """A reply said that these are exhausted or killed."""
@@ -67,7 +115,7 @@ class WorkLog:
 
     def saw_operation(self, operation: int | str) -> None:
         """MongoDB listed this operation as one of the session's own."""
-        _keep(self._operations, operation)
+        _keep(self._operations, operation, None)
 
 
 def own_operations(raw: bytes, prefix: str) -> list[int | str]:
@@ -85,7 +133,7 @@ def own_operations(raw: bytes, prefix: str) -> list[int | str]:
         for first, last in _operations(raw, reply.body_start, reply.body_end):
             fields = {name: (kind, a, b) for kind, name, a, b in walk.elements(raw, first, last)}
             name, identity = fields.get(b"appName"), fields.get(b"opid")
-            if name is None or identity is None or not raw.startswith(wanted, name[1] + 4):
+            if name is None or name[0] != walk.STRING or identity is None or not raw.startswith(wanted, name[1] + 4):
                 continue
             kind, a, b = identity
             number = walk.integer(raw, kind, a)
@@ -109,8 +157,10 @@ def _operations(raw: bytes, start: int, end: int) -> Iterator[tuple[int, int]]:
                 yield first, last
 
 
-def _keep(kept: dict[T, None], key: T) -> None:
-    kept[key] = None
+def _keep(kept: dict[T, U], key: T, value: U) -> None:
+    """As the newest one."""
+    kept.pop(key, None)
+    kept[key] = value
     if len(kept) > _MOST:
         del kept[next(iter(kept))]
 
