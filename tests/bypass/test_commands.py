@@ -92,6 +92,7 @@ REFUSED = {
 DENIED = {
     "a user by explain": command(fields(explain={"createUser": "eve", "pwd": SECRET}), db("admin")),
     "another case": command(fields(CREATEUSER="eve", pwd=SECRET), db("admin")),
+    "a password before the command's name": command(fields(pwd=SECRET, createUser="eve"), db("admin")),
     "a name with a blank": command(fields(**{"createUser ": "eve", "pwd": SECRET}), db("admin")),
     "a user written as a document": command(fields(insert="system.users", documents=[{"pwd": SECRET}]), db("admin")),
     "a user written by a sequence": msg(

@@ -101,18 +101,17 @@ def _recorded(body: bytes, is_secret: _Judge) -> Recorded:
 
 def _masked(data: bytes, start: int, stop: int, is_secret: _Judge, path: str, masked: list[str]) -> bytes:
     # Recursion is bounded: a body was checked for its depth before it came here.
+    # The first field, which names the command, is no exception: fields in the wrong order make a command called `pwd`.
     parts: list[bytes] = []
-    first = not path
     for kind, name, value, value_stop in walk.elements(data, start, stop):
         here = path + name.decode("utf-8", "backslashreplace")
-        if not first and is_secret(name):
+        if is_secret(name):
             masked.append(here)
             parts.append(_placeholder(kind, name))
         elif kind in (walk.DOCUMENT, walk.ARRAY):
             parts.append(build.element(kind, name, _masked(data, value, value_stop, is_secret, f"{here}.", masked)))
         else:
             parts.append(build.element(kind, name, data[value:value_stop]))
-        first = False
     return build.document(parts)
 
 

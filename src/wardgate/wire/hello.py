@@ -42,8 +42,9 @@ __all__ = [
 HELLO_COMMANDS: Final = frozenset({"hello", "isMaster", "ismaster"})
 
 # Never forwarded: the first two are a login, the third an offer that ends at the gateway, the last is for the gateway.
+# internalClient would make the connection one of the cluster's own members, which answers by other rules.
 _NOT_FOR_SERVERS: Final = frozenset(
-    {b"saslSupportedMechs", b"speculativeAuthenticate", b"compression", b"loadBalanced"}
+    {b"saslSupportedMechs", b"speculativeAuthenticate", b"compression", b"loadBalanced", b"internalClient"}
 )
 _NOT_FOR_CLIENTS: Final = frozenset({b"saslSupportedMechs", b"speculativeAuthenticate", b"compression"})
 _LISTS: Final = (b"hosts", b"passives", b"arbiters")
@@ -135,9 +136,10 @@ def rewrite_request(
 ) -> bytes:
     """The whole message to send to the server.
 
-    Leaves out saslSupportedMechs, speculativeAuthenticate, compression and loadBalanced. With ATTRIBUTE the
-    application's name becomes `attribution` followed by the client's own within 128 bytes; a hello without `client`
-    gets one of ours; the document is trimmed to `client_bytes` (512 is what a mongos takes, 1,024 a mongod).
+    Leaves out saslSupportedMechs, speculativeAuthenticate, compression, loadBalanced and internalClient. With
+    ATTRIBUTE the application's name becomes `attribution` followed by the client's own within 128 bytes; a hello
+    without `client` gets one of ours; the document is trimmed to `client_bytes` (512 is what a mongos takes, 1,024 a
+    mongod).
     """
     raw = request.raw
     parts: list[bytes] = []
