@@ -135,7 +135,7 @@ class MongoTarget(BaseModel):
     ca_certificate: str | None = None
     auth_database: str
     options: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="Checked options of the connection string: appName, connectTimeoutMS, …"
+        default_factory=dict, description="Checked options of the connection string: authMechanism, directConnection."
     )
 
 

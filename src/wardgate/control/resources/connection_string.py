@@ -197,8 +197,6 @@ def _target(hosts: list[tuple[str, int]], options: dict[str, Value], form: Form)
         kept["authMechanism"] = mechanism
     if direct:
         kept["directConnection"] = True
-    if "connecttimeoutms" in options:
-        kept["connectTimeoutMS"] = _milliseconds(options["connecttimeoutms"])
     return MongoTarget(
         hosts=hosts,
         set_name=None if set_name is None else str(set_name),
@@ -209,14 +207,6 @@ def _target(hosts: list[tuple[str, int]], options: dict[str, Value], form: Form)
         auth_database=form.database,
         options=kept,
     )
-
-
-def _milliseconds(value: Value) -> int:
-    """pymongo's validator turns milliseconds into seconds; the wire between us keeps the option's own unit."""
-    milliseconds = round(float(value) * 1000)
-    if not 1 <= milliseconds <= 60_000:
-        _refuse("The value of the option connectTimeoutMS must be from 1 to 60000.")
-    return milliseconds
 
 
 def _notices(names: list[str]) -> list[str]:

@@ -39,11 +39,12 @@ class Option:
     advice: str = ""
 
 
-_HONOURED = ("authMechanism", "connectTimeoutMS", "directConnection", "loadBalanced", "replicaSet")
+_HONOURED = ("authMechanism", "directConnection", "loadBalanced", "replicaSet")
 _FORM = ("authSource", "ssl", "tls", "tlsAllowInvalidCertificates", "tlsInsecure")
 _CLIENT = (
     "appName",
     "compressors",
+    "connectTimeoutMS",
     "heartbeatFrequencyMS",
     "journal",
     "localThresholdMS",
