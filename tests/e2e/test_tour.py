@@ -1,4 +1,4 @@
-"""The tour of docs/architecture.md, section 10, line by line as a person types it.
+"""The tour: from an empty folder to a verified session, line by line as a person types it (docs/cli.md).
 
 Only what differs from machine to machine is filled in: free ports, ids, the token, the database's address and CA.
 Background lines are started and not waited for, as in a shell.

@@ -1,6 +1,6 @@
 """The whole product on this machine: control plane with relay, gateway and local proxies, each a process of its own.
 
-It does what a person does, with the commands that a person types (docs/architecture.md, section 10), and reads what
+It does what a person does, with the commands that a person types (docs/cli.md), and reads what
 they print; it has no private door. The demo and the end-to-end tests both stand on it.
 """
 
