@@ -236,6 +236,14 @@ async def test_requests_are_signed_over_what_is_sent(control: ControlPlane, tmp_
     await client.close()
 
 
+async def test_another_way_to_the_control_plane_changes_no_signature(control: ControlPlane, tmp_path: Path) -> None:
+    """Found in review: with --domain every request was signed for the address that was dialled."""
+    identity = await join(control, tmp_path)
+    again = await load_or_enrol(tmp_path, "relay", name=None, token=None, domain="http://localhost:1")
+    assert again.identity.domain == "http://localhost:1"
+    assert again.identity.audience == identity.audience == identity.domain
+
+
 async def test_a_clock_that_is_off_is_named(control: ControlPlane, tmp_path: Path) -> None:
     identity = await join(control, tmp_path)
     control.clock_off = timedelta(minutes=10)

@@ -99,9 +99,10 @@ class HeartbeatRequest(Request):
 
 
 class SessionOrder(BaseModel):
-    """A session that must die, and why."""
+    """A session that must die, and why; with an epoch, only if that one is still served."""
 
     session_id: str
+    epoch: int | None = None
     reason: EndReason
     message: str | None = None
 

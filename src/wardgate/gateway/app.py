@@ -11,9 +11,9 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from ..api.machine import HeartbeatAnswer, LinkEvent, RecordsAck
-from ..api.models import EndReason
 from ..api.problems import ProblemCode, ProblemError
 from ..errors import WardgateError
 from ..net import folder, logs
@@ -29,6 +29,7 @@ from .tunnel.listener import TunnelListener
 
 _log = logs.get("gateway")
 _CONNECT_SECONDS = 5.0  # for the relays, so that "ready" means that people can come
+_SIGNATURE_SECONDS = 60.0  # the skew between two clocks that is put up with, twice
 _SHIP_SECONDS = 5.0  # what is not shipped by then is shipped after the next start
 
 
@@ -95,12 +96,18 @@ class Gateway:
         self._stop.set()
 
     async def _first_beat(self) -> None:
-        """Be known as online before anybody is told that we are ready; a control plane that is away is waited for."""
+        """Be known as online before anybody is told that we are ready; a control plane that is away is waited for.
+
+        One that has just started takes no signature from before its start, and our clock may lag behind its own, so
+        for a while a refused signature is no reason to give up either.
+        """
+        patience = monotonic() + _SIGNATURE_SECONDS
         while not self._stop.is_set():
             try:
                 await self._beat.beat()
             except ProblemError as error:
-                if error.problem.status < 500:
+                unsure = error.problem.code is ProblemCode.NOT_LOGGED_IN and monotonic() < patience
+                if error.problem.status < 500 and not unsure:
                     raise
                 await asyncio.sleep(1.0)
             except WardgateError as error:
@@ -135,7 +142,7 @@ class Gateway:
 
     def _event(self, event: LinkEvent) -> None:
         if event.end is not None:
-            self._sessions.end(event.end.session_id, EndReason(event.end.reason), event.end.message)
+            self._sessions.end(event.end)
         if event.test is not None:
             self._probes.order(event.test)
         if event.relays is not None:

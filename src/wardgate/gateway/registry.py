@@ -17,7 +17,7 @@ from time import monotonic
 from typing import Any
 
 from .. import __version__
-from ..api.machine import Head, HeartbeatAnswer, HeartbeatRequest, SessionState
+from ..api.machine import Head, HeartbeatAnswer, HeartbeatRequest, SessionOrder, SessionState
 from ..api.machine import LiveSession as LiveSessionFacts
 from ..api.models import EndReason
 from ..api.problems import ProblemCode, ProblemError
@@ -246,7 +246,7 @@ class Sessions:
     def answered(self, answer: HeartbeatAnswer) -> None:
         """What must die dies, what was renewed lives on."""
         for order in answer.end:
-            self.end(order.session_id, order.reason, order.message)
+            self.end(order)
         for renewal in answer.renewed:
             session = self._live.get(renewal.session_id)
             if session is not None:
@@ -254,11 +254,11 @@ class Sessions:
         if self._reports:
             self._spawn(self._deliver())
 
-    def end(self, session_id: str, reason: EndReason, message: str | None) -> None:
-        """The control plane wants this session ended."""
-        session = self._live.get(session_id)
-        if session is not None:
-            session.end_soon(reason, message)
+    def end(self, order: SessionOrder) -> None:
+        """The control plane wants a session ended; an order for an older epoch is not for the one that lives now."""
+        session = self._live.get(order.session_id)
+        if session is not None and order.epoch in (None, session.epoch):
+            session.end_soon(order.reason, order.message)
 
     async def stop(self, *, revoked: bool = False) -> None:
         """The gateway stops: suspend all sessions; or it was revoked: end them."""

@@ -46,13 +46,18 @@ _SKEW_SHOWN = 25.0
 
 @dataclass(frozen=True, slots=True)
 class MachineIdentity:
-    """Who this machine is, since it enrolled. Certificates are DER; `trust` holds the intermediates by name."""
+    """Who this machine is, since it enrolled. Certificates are DER; `trust` holds the intermediates by name.
+
+    `audience` is the control plane's own address, which requests are signed for; `domain` is the one that is dialled,
+    which may be another where the way to it is.
+    """
 
     kind: MachineKind
     id: str
     name: str
     project_id: str | None
     domain: str
+    audience: str
     certificate: bytes
     intermediate: bytes
     root: bytes
@@ -83,6 +88,7 @@ class MachineIdentity:
             "name": self.name,
             "project_id": self.project_id,
             "domain": self.domain,
+            "audience": self.audience,
             "certificate": _text(self.certificate),
             "intermediate": _text(self.intermediate),
             "root": _text(self.root),
@@ -106,6 +112,7 @@ class MachineIdentity:
                 name=document["name"],
                 project_id=document["project_id"],
                 domain=canonical(document["domain"]),
+                audience=canonical(document["audience"]),
                 certificate=_bytes(document["certificate"]),
                 intermediate=_bytes(document["intermediate"]),
                 root=_bytes(document["root"]),
@@ -199,6 +206,7 @@ async def _enrol(
         name=answer.name,
         project_id=answer.project_id,
         domain=address,
+        audience=parsed.url,
         certificate=answer.certificate,
         intermediate=answer.intermediate,
         root=answer.root,
@@ -266,7 +274,7 @@ class SignedClient:
         headers["authorization"] = assertion.sign(
             self.identity.key,
             key_id=self.identity.id,
-            audience=self.identity.domain,
+            audience=self.identity.audience,
             method=method,
             target=httpx2.URL(PREFIX + path).raw_path.decode(),  # as it is sent, with its escapes
             body=content,

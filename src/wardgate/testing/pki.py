@@ -58,6 +58,7 @@ class Pki:
             name=name,
             project_id=None,
             domain="http://127.0.0.1",
+            audience="http://127.0.0.1",
             certificate=certs.to_der(leaf),
             intermediate=certs.to_der(issuer.certificate),
             root=certs.to_der(self.root.certificate),

@@ -184,10 +184,9 @@ class GatewayAccess:
         for session_id, epoch in epochs.items():
             row = rows.get(session_id)
             order = _unknown(session_id) if row is None else order_for(row)
-            if row is not None and order is None and epoch != row.epoch:
-                order = SessionOrder(
-                    session_id=session_id, reason=EndReason.GATEWAY_LOST, message="Another lease has taken over."
-                )
+            if row is not None and row.status in LIVE and epoch != row.epoch:
+                message = "Another lease has taken over."
+                order = SessionOrder(session_id=session_id, epoch=epoch, reason=EndReason.GATEWAY_LOST, message=message)
             if order is not None:
                 orders.append(order)
             elif row is not None:

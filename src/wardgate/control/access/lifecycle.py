@@ -111,5 +111,5 @@ def order_for(row: SessionRow) -> SessionOrder | None:
     if row.status is SessionStatus.ENDED:
         return SessionOrder(session_id=row.id, reason=row.end_reason or EndReason.TERMINATED, message=row.end_message)
     if row.wanted_end is not None:
-        return SessionOrder(session_id=row.id, reason=row.wanted_end, message=row.wanted_message)
+        return SessionOrder(session_id=row.id, epoch=row.epoch, reason=row.wanted_end, message=row.wanted_message)
     return None
