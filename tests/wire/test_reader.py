@@ -67,7 +67,10 @@ def test_a_message_in_one_chunk_is_not_copied() -> None:
     reader = MessageReader(LIMIT)
     reader.feed(one)
     assert reader.next() is one
-    assert PieceReader(LIMIT).feed(one)[0].data is one
+    piece = PieceReader(LIMIT).whole(one)
+    assert piece is not None
+    assert piece.data is one
+    assert PieceReader(LIMIT).whole(one + one) is None
 
 
 @pytest.mark.parametrize("length", [-1, 0, 15, LIMIT + 1, 2**31 - 1])

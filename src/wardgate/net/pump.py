@@ -12,6 +12,7 @@ machine says that writes without reply are under way.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
@@ -23,6 +24,7 @@ from ..audit.recorder import Recorder, RecordingFailed
 from ..audit.records import CommandIntent
 from ..errors import WardgateError
 from ..proxy import actions as do
+from ..proxy.actions import Record, ToClient, ToServer
 from ..proxy.connection import ProxyConnection
 from ..wire.message import build_msg, parse_reply
 from ..wire.reader import FramingError, MessageReader
@@ -30,29 +32,43 @@ from ..wire.reader import FramingError, MessageReader
 # Above `_HIGH` buffered bytes towards one side the other side is not read: four full reads of a TLS transport.
 _HIGH: Final = 1024 * 1024
 _LOGIN_BYTES: Final = 64 * 1024  # no answer to a login step comes near it
+_READ_BYTES: Final = 256 * 1024  # read at once; more is not faster
 _SLOW: Final = 0.1  # how long a client whose session nears its spool quota is not read, per command
-
 
 Connector = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[str]]
 Exchange = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
 LoginRun = Callable[[Exchange], Awaitable[None]]
 
 
-class _Side(asyncio.Protocol):
+class _Scratch(threading.local):
+    """Where reads land. All connections of a loop share it: every read is copied out before the next one begins."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(_READ_BYTES))
+
+
+_scratch = _Scratch()
+
+
+class _Side(asyncio.BufferedProtocol):
     """One transport and whether it is read and can be written to."""
 
     def __init__(self, pump: Pump) -> None:
         self.pump = pump
+        self._view = _scratch.view
         self.transport: asyncio.Transport | None = None
         self.full = False  # its write buffer is above the mark
         self.paused = False
 
     def attach(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's are transports, but no subclass
         self.transport.set_write_buffer_limits(high=_HIGH)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.attach(transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._view
 
     def read(self, wanted: bool) -> None:
         """Read from this side, or do not."""
@@ -74,8 +90,8 @@ class _Side(asyncio.Protocol):
 
 
 class _ClientSide(_Side):
-    def data_received(self, data: bytes) -> None:
-        self.pump.client_data(data)
+    def buffer_updated(self, nbytes: int) -> None:
+        self.pump.client_data(bytes(self._view[:nbytes]))
 
     def eof_received(self) -> bool:
         self.pump.client_gone()
@@ -86,8 +102,8 @@ class _ClientSide(_Side):
 
 
 class _ServerSide(_Side):
-    def data_received(self, data: bytes) -> None:
-        self.pump.server_data(data)
+    def buffer_updated(self, nbytes: int) -> None:
+        self.pump.server_data(bytes(self._view[:nbytes]))
 
     def eof_received(self) -> bool:
         self.pump.server_gone("MongoDB closed the connection")
@@ -221,15 +237,14 @@ class Pump:
 
     def _run(self, actions: list[do.Action]) -> None:
         for action in actions:
-            kind = type(action)
-            if kind is do.Record:
-                if not self._record(action):  # type: ignore[arg-type]
+            if isinstance(action, Record):
+                if not self._record(action):
                     return
-            elif kind is do.ToServer:
+            elif isinstance(action, ToServer):
                 if self._server.transport is not None:
-                    self._server.transport.write(action.data)  # type: ignore[union-attr]
-            elif kind is do.ToClient:
-                self._to_client(action.data, action.held)  # type: ignore[union-attr]
+                    self._server.transport.write(action.data)
+            elif isinstance(action, ToClient):
+                self._to_client(action.data, action.held)
             else:
                 self._rarely(action)
 
@@ -257,7 +272,7 @@ class Pump:
             case _:
                 raise AssertionError(f"an action without a deed: {action}")
 
-    def _record(self, action: do.Record) -> bool:
+    def _record(self, action: Record) -> bool:
         if self._recording_failed:
             return True  # the session ends for it; what can't be written is not tried again
         try:

@@ -144,8 +144,7 @@ class ProxyConnection:
             return out
         if message is not None:
             self._take(message, now, out)
-            if self._state is State.REQUEST:
-                self._next(now, out)
+            self._go_on(now, out)
         return out
 
     def client_gone(self, now: float, *, abrupt: bool = False) -> list[Action]:
@@ -183,6 +182,11 @@ class ProxyConnection:
         if self.closed:
             return []
         out: list[Action] = []
+        piece = self._replies.whole(data)
+        if piece is not None and self._state is State.REPLY:
+            self._reply(piece, now, out)
+            self._go_on(now, out)
+            return out
         try:
             pieces = self._replies.feed(data)
         except FramingError as error:
@@ -195,8 +199,7 @@ class ProxyConnection:
                 self._greeting(piece, now, out)
             elif not self.closed:
                 self._broken_server("a message came that nothing asked for", piece.data, now, out)
-        if self._state is State.REQUEST:
-            self._next(now, out)
+        self._go_on(now, out)
         return out
 
     def server_gone(self, reason: str, now: float) -> list[Action]:
@@ -242,7 +245,7 @@ class ProxyConnection:
         ]
         self._wrote = True
         self._move(State.REQUEST)
-        self._next(now, out)
+        self._go_on(now, out)
         return out
 
     def recording_failed(self, message: str, now: float) -> list[Action]:
@@ -281,7 +284,7 @@ class ProxyConnection:
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _next(self, now: float, out: list[Action]) -> None:
+    def _go_on(self, now: float, out: list[Action]) -> None:
         """In REQUEST: take what the client sent ahead, then read on."""
         requests = self._requests
         while self._state is State.REQUEST and requests.buffered:
@@ -324,7 +327,7 @@ class ProxyConnection:
     def _take_command(self, command: Command, now: float, out: list[Action]) -> None:
         self._ledger.commands += 1
         self.last_command_at = now
-        if not self._emulation.allows(command.name):
+        if self._rules.local_auth and not self._emulation.allows(command.name):
             message = "this session needs its password: log in with it (SCRAM or PLAIN) before any other command"
             self._deny(command, RULE_LOCAL_AUTH, MongoCode.UNAUTHORIZED, message, out)
             return

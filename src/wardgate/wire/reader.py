@@ -147,15 +147,16 @@ class PieceReader:
         """Whether the stream stands exactly between two messages."""
         return not self._left and not self._partial
 
-    def feed(self, data: bytes) -> list[Piece]:
-        """The pieces that `data` completes or continues; FramingError where a length is impossible."""
+    def whole(self, data: bytes) -> Piece | None:
+        """`data` as the one piece of a message, where it is exactly one; else None, and `feed` it."""
         if not self._left and not self._partial and len(data) >= _FIRST_BYTES:
             header = Header._make(_HEADER_OF(data))
             if header.length == len(data) <= self._limit:
-                return [Piece(header, data, True)]
-        return self._cut(data)
+                return Piece(header, data, True)
+        return None
 
-    def _cut(self, data: bytes) -> list[Piece]:
+    def feed(self, data: bytes) -> list[Piece]:
+        """The pieces that `data` completes or continues; FramingError where a length is impossible."""
         if self._failed:
             raise FramingError("the stream was broken before")
         pieces: list[Piece] = []
