@@ -199,11 +199,13 @@ class Gateway:
         for stream in list(self.streams):
             stream.abort()
         await self.monitor.close()
+        dials = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in dials:
+            task.cancel()
+        await asyncio.gather(*dials, return_exceptions=True)
         await asyncio.sleep(0.05)  # transports close on later rounds of the loop
         assert not [each for each in self._transports if not each.is_closing()]
         assert not self.streams
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
-            task.cancel()
 
 
 Gateways = Callable[..., contextlib.AbstractContextManager[Gateway]]

@@ -1,0 +1,256 @@
+"""How connections end, written as scripts: lost and lying servers, clients that go, sessions that end, full disks."""
+
+from __future__ import annotations
+
+import struct
+
+import bson
+import pytest
+
+from wardgate.proxy import actions as do
+from wardgate.proxy.facts import Topology
+from wardgate.proxy.states import TRANSITIONS, State, diagram
+from wardgate.testing.playbook import (
+    EXHAUST_ALLOWED,
+    MEMBER,
+    MORE_TO_COME,
+    Playbook,
+    command,
+    document_of,
+    hello_document,
+    hello_request,
+    op_msg,
+    op_reply,
+    reply,
+)
+
+
+@pytest.fixture
+def play() -> Playbook:
+    """A machine that has not started yet."""
+    return Playbook()
+
+
+@pytest.fixture
+def warm() -> Playbook:
+    """A machine whose client said hello and whose server connection is logged in."""
+    play = Playbook()
+    play.ready()
+    return play
+
+
+# --- a server that fails or lies --------------------------------------------------------------------------------------
+
+
+def test_an_unreachable_server_is_told_in_a_document(play: Playbook) -> None:
+    play.start()
+    play.client(hello_request(1))
+    assert play.event(play.machine.server_failed, "db1:27017 refused the connection") == [
+        "<< #1 ok=0 code=6 held",
+        "abort server",
+        "record closed server_unreachable",
+        "close client",
+    ]
+    assert "db1:27017 refused" in document_of(play.to_client)["errmsg"]
+
+
+def test_a_failed_dial_is_told_to_a_request_that_comes_later(play: Playbook) -> None:
+    play.start()
+    assert play.event(play.machine.server_failed, "no route") == []
+    assert play.client(command({"find": "orders"}, 1)) == [
+        "record denied find server_unreachable code=6",
+        "<< #1 ok=0 code=6 held",
+        "abort server",
+        "record closed server_unreachable",
+        "close client",
+    ]
+
+
+def test_a_refused_login_is_code_18_and_a_sentence_for_the_command_that_waited(play: Playbook) -> None:
+    play.start()
+    play.event(play.machine.server_ready, MEMBER)
+    play.client(hello_request(1))
+    play.server(op_msg(hello_document(), 800, 1))
+    play.client(command({"find": "orders"}, 2))
+    assert play.event(play.machine.login_failed, "MongoDB refused user ro") == [
+        "record denied find server_login code=18",
+        "<< #2 ok=0 code=18 held",
+        "abort server",
+        "record closed login_failed",
+        "close client",
+    ]
+
+
+def test_a_lost_server_closes_the_client_and_leaves_an_outcome(warm: Playbook) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    assert warm.event(warm.machine.server_gone, "connection reset") == [
+        "abort server",
+        "record outcome none: connection reset",
+        "record closed server_lost",
+        "close client",
+    ]
+
+
+def test_an_idle_lost_server_closes_the_client_too(warm: Playbook) -> None:
+    assert warm.event(warm.machine.server_gone, "eof") == ["abort server", "record closed server_lost", "close client"]
+
+
+@pytest.mark.parametrize("wrong", [reply(8), op_reply({"ok": 1}, 9, 7)], ids=["responseTo", "opcode"])
+def test_a_reply_to_something_else_ends_the_connection(warm: Playbook, wrong: bytes) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    lines = warm.server(wrong)
+    assert lines[0] == "record malformed from server"
+    assert lines[-1] == "close client"
+    assert warm.to_client == b""
+
+
+def test_bytes_that_nothing_asked_for_end_the_connection(warm: Playbook) -> None:
+    assert warm.server(reply(7))[0] == "record malformed from server"
+    assert warm.machine.closed
+
+
+def test_a_broken_reply_document_never_has_its_tail_released(warm: Playbook) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    answer = bytearray(reply(7, cursor={"firstBatch": [{"a": 1}], "id": bson.Int64(0), "ns": "a.b"}))
+    struct.pack_into("<i", answer, 21, 5)  # the document claims to be empty
+    assert warm.server(bytes(answer))[0] == "record malformed from server"
+    assert warm.to_client == b""
+
+
+# --- a client that goes -----------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_goes_in_mid_command_aborts_the_server(warm: Playbook) -> None:
+    warm.client(command({"aggregate": "orders", "pipeline": [], "cursor": {}}, 7))
+    assert warm.event(warm.machine.client_gone) == [
+        "abort server",
+        "record outcome none: client_closed",
+        "record closed client_closed",
+        "close client",
+    ]
+
+
+def test_writes_without_reply_outlive_a_client_that_closes_at_once(warm: Playbook) -> None:
+    write = {"insert": "orders", "documents": [{"a": 1}]}
+    warm.client(command(write, 7, MORE_TO_COME) + command(write, 8, MORE_TO_COME) + command({"count": "orders"}, 9))
+    assert warm.event(warm.machine.client_gone) == []
+    assert warm.event(warm.machine.durable)[0] == ">> insert #7"
+    assert warm.event(warm.machine.durable) == [
+        ">> insert #8",
+        "record outcome unacknowledged",
+        "finish server",
+        "record closed client_closed",
+        "close client",
+    ]
+
+
+def test_an_abort_waits_for_nothing(warm: Playbook) -> None:
+    warm.client(command({"insert": "orders", "documents": [{"a": 1}]}, 7, MORE_TO_COME))
+    assert warm.event(warm.machine.client_gone, abrupt=True)[0] == "abort server"
+    assert warm.machine.closed
+
+
+# --- the session ends -------------------------------------------------------------------------------------------------
+
+
+def test_a_waiting_command_is_told_why_the_session_ended(warm: Playbook) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    assert warm.event(warm.machine.session_ending, "Your access expired.") == [
+        "abort server",
+        "record outcome none: Your access expired.",
+        "<< #7 ok=0 code=13 held",
+        "record closed session_ended",
+        "close client",
+    ]
+    assert document_of(warm.to_client)["errmsg"] == "Your access expired."
+    assert warm.server(reply(7)) == []
+
+
+def test_an_idle_connection_is_just_closed(warm: Playbook) -> None:
+    assert warm.event(warm.machine.session_ending, "Your access expired.") == [
+        "abort server",
+        "record closed session_ended",
+        "close client",
+    ]
+
+
+def test_after_the_users_own_end_only_the_closing_applies(warm: Playbook) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    warm.event(warm.machine.session_ending, None)
+    assert warm.to_client == b""
+
+
+def test_half_a_reply_can_not_be_turned_into_an_error(warm: Playbook) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    answer = reply(7, cursor={"firstBatch": [{"x": "y" * 500}], "id": bson.Int64(0), "ns": "shop.orders"})
+    warm.server(answer[:100])
+    warm.event(warm.machine.session_ending, "Your access expired.")
+    assert warm.to_client == answer[:100]
+
+
+def test_an_error_continues_a_chain_where_one_was_begun(warm: Playbook) -> None:
+    warm.work.saw_cursor(5, MEMBER, "shop", "orders")
+    warm.client(command({"getMore": bson.Int64(5), "collection": "orders"}, 7, EXHAUST_ALLOWED))
+    batch = {"nextBatch": [{"a": 1}], "id": bson.Int64(5), "ns": "shop.orders"}
+    warm.server(reply(7, 901, MORE_TO_COME, cursor=batch))
+    assert "<< #901 ok=0 code=13 held" in warm.event(warm.machine.session_ending, "Your access expired.")
+
+
+def test_a_new_primary_closes_pinned_sockets_without_a_word(warm: Playbook) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    assert warm.event(warm.machine.member_lost, "the primary changed") == [
+        "abort server",
+        "record outcome none: the primary changed",
+        "record closed primary_changed",
+        "close client",
+    ]
+    assert warm.to_client == b""
+
+
+# --- recording fails --------------------------------------------------------------------------------------------------
+
+
+def test_a_refused_record_refuses_the_command(warm: Playbook) -> None:
+    warm.machine.client_data(command({"find": "orders"}, 7), 0.0)
+    assert warm.event(warm.machine.recording_failed, "the spool is full") == [
+        "abort server",
+        "<< #7 ok=0 code=13",
+        "close client",
+    ]
+    assert document_of(warm.to_client)["errmsg"] == "the spool is full"
+
+
+def test_a_refused_denial_is_answered_all_the_same(warm: Playbook) -> None:
+    warm.machine.client_data(command({"shutdown": 1}, 7, database="admin"), 0.0)
+    assert "<< #7 ok=0 code=13" in warm.event(warm.machine.recording_failed, "the spool is full")
+
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+
+def test_every_state_is_in_the_table_and_the_diagram() -> None:
+    assert set(TRANSITIONS) == set(State)
+    assert TRANSITIONS[State.CLOSED] == frozenset()
+    for state in State:
+        assert state.name in diagram()
+
+
+def test_nothing_comes_out_of_a_closed_machine(warm: Playbook) -> None:
+    warm.event(warm.machine.session_ending, None)
+    machine = warm.machine
+    inputs: list[list[do.Action]] = [
+        machine.client_data(b"x", 0.0),
+        machine.client_gone(0.0),
+        machine.server_ready(MEMBER, 0.0),
+        machine.server_failed("x", 0.0),
+        machine.server_data(b"x", 0.0),
+        machine.server_gone("x", 0.0),
+        machine.logged_in(0.0),
+        machine.login_failed("x", 0.0),
+        machine.durable(0.0),
+        machine.recording_failed("x", 0.0),
+        machine.session_ending("x", 0.0),
+        machine.member_lost("x", 0.0),
+        machine.topology_changed(Topology("standalone"), 0.0),
+    ]
+    assert not any(inputs)
