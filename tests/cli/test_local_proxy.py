@@ -196,6 +196,15 @@ async def test_every_member_gets_a_listener_and_the_uris_have_no_user() -> None:
         assert s.gateway.warm
 
 
+async def test_the_name_of_a_set_is_only_a_name() -> None:
+    """A hostile database chooses it: it must bring no options into the URI and no controls onto the terminal."""
+    name = "rs0&tls=false\x1b]0;x\x07'$(id)"
+    async with scene() as s:
+        _, _, facts = await s.begin(SET.model_copy(update={"set_name": name}))
+        assert facts.replica_set_uri is not None
+        assert facts.replica_set_uri.endswith("/?replicaSet=rs0%26tls%3Dfalse%1B%5D0%3Bx%07%27%24%28id%29")
+
+
 async def test_a_standalone_needs_no_second_port() -> None:
     async with scene() as s:
         _, listeners, facts = await s.begin(STANDALONE)

@@ -41,6 +41,24 @@ def test_a_login_that_others_can_read_is_refused(tmp_path: Path) -> None:
         file.get(DOMAIN)
 
 
+def test_a_folder_that_others_can_change_is_refused(tmp_path: Path) -> None:
+    """They could put a login of theirs there, and its domain would be talked to."""
+    file = LoginFile(tmp_path)
+    file.put(DOMAIN, _login())
+    tmp_path.chmod(0o777)
+    with pytest.raises(ExitError, match="can be changed by other users"):
+        file.get(DOMAIN)
+    with pytest.raises(ExitError, match="can be changed by other users"):
+        file.put(DOMAIN, _login())
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "logins.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"):
+        LoginFile(tmp_path).put(DOMAIN, _login())
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_damaged_file_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "logins.json").write_text("{")
     (tmp_path / "logins.json").chmod(0o600)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardgate.cli.output import safe, span, when
+from wardgate.cli.output import safe, span, to_json, when
 
 
 def test_what_moves_the_cursor_or_hides_text_is_escaped() -> None:
@@ -25,6 +26,16 @@ def test_ordinary_text_of_any_language_stays() -> None:
 @given(st.text())
 def test_nothing_that_a_terminal_obeys_comes_through(text: str) -> None:
     assert all(char.isprintable() for char in safe(text))
+
+
+@given(
+    st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)),
+    st.sampled_from([None, 2]),
+)
+def test_nothing_that_a_terminal_obeys_comes_through_in_json(value: object, indent: int | None) -> None:
+    text = to_json(value, indent)
+    assert all(char.isprintable() or char == "\n" for char in text)
+    assert json.loads(text) == value
 
 
 def test_times_are_relative() -> None:

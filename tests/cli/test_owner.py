@@ -70,6 +70,21 @@ def _others_can_run(program: str) -> bool:
 
 
 @linux
+def test_a_connection_that_was_closed_at_once_belongs_to_nobody() -> None:
+    """The kernel lists it as root's, and what it sent can still be read."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        with socket.socket() as client:
+            client.connect(server.getsockname())
+            client.sendall(b"a whole command that waits for no reply")
+        accepted, peer = server.accept()
+        with accepted:
+            assert owner_of_peer(socket.AF_INET, peer[:2], accepted.getsockname()[:2]) is Owner.OTHERS
+            assert accepted.recv(7) == b"a whole"
+
+
+@linux
 def test_a_connection_that_is_gone_belongs_to_nobody() -> None:
     assert owner_of_peer(socket.AF_INET, ("127.0.0.1", 1), ("127.0.0.1", 2)) is Owner.OTHERS
 

@@ -104,16 +104,29 @@ class LoginFile:
     def locked(self) -> Iterator[None]:
         """Exclusive among this person's CLIs."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(self._folder / "logins.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._must_be_ours()
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        lock = os.open(self._folder / "logins.lock", flags, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
             os.close(lock)
 
+    def _must_be_ours(self) -> None:
+        """Whoever may write here can put a login of theirs in place of ours, and with it a domain."""
+        found = self._folder.stat()
+        if found.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(found.st_mode) & stat.S_IWOTH:
+            raise ExitError(
+                "exposed_login",
+                f"{self._folder} can be changed by other users: choose a folder of your own.",
+                Exit.NOT_LOGGED_IN,
+            )
+
     def _read(self) -> dict[str, Any]:
         try:
             with self._path.open("rb") as file:
+                self._must_be_ours()
                 if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
                     raise ExitError(
                         "exposed_login",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import Any
@@ -135,4 +134,6 @@ def _tell(error: WardgateError, as_json: bool) -> None:
 
 
 def _tell_json(document: dict[str, Any]) -> None:
-    sys.stderr.write(json.dumps({"type": "about:blank", **document}, ensure_ascii=False) + "\n")
+    from .output import to_json
+
+    sys.stderr.write(to_json({"type": "about:blank", **document}) + "\n")

@@ -70,14 +70,22 @@ def print_json(value: BaseModel | Sequence[BaseModel]) -> None:
         data: Any = value.model_dump(mode="json")
     else:
         data = [item.model_dump(mode="json") for item in value]
-    sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(to_json(data, indent=2) + "\n")
 
 
 def print_json_line(value: BaseModel | dict[str, Any]) -> None:
     """One object on one line, at once."""
-    text = value.model_dump_json() if isinstance(value, BaseModel) else json.dumps(value, ensure_ascii=False)
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(to_json(value.model_dump(mode="json") if isinstance(value, BaseModel) else value) + "\n")
     sys.stdout.flush()
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """JSON for a terminal too: `json` escapes C0 only, and terminals heed the controls of C1 as well."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    # What is not printable stands nowhere but in JSON's strings, where `\uXXXX` means the same.
+    return "".join(char if char == "\n" or _printable(char) else json.dumps(char)[1:-1] for char in text)
 
 
 def line(text: str, *, stderr: bool = False) -> None:

@@ -14,7 +14,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 _TABLES = {socket.AF_INET: Path("/proc/net/tcp"), socket.AF_INET6: Path("/proc/net/tcp6")}
-_UID_FIELD = 7
+_UID_FIELD, _INODE_FIELD = 7, 9
 
 
 class Owner(Enum):
@@ -40,6 +40,10 @@ def owner_of_peer(family: int, peer: tuple[str, int], local: tuple[str, int]) ->
     if found < 0:
         return Owner.OTHERS  # a socket that is already gone has no owner to trust
     row = content[content.rfind(b"\n", 0, found) + 1 : content.find(b"\n", found)].split()
+    if row[_INODE_FIELD] == b"0":
+        # Closed by its process, whoever that was: the kernel then shows the owner 0, and what was sent is still to be
+        # read. To a local proxy of root it would be a connection of its own.
+        return Owner.OTHERS
     return Owner.OURS if int(row[_UID_FIELD]) == os.getuid() else Owner.OTHERS
 
 

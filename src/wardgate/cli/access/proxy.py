@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
+from urllib.parse import quote
 
 from ... import __version__
 from ...api.models import SessionGrant
@@ -249,7 +250,9 @@ class LocalProxy:
         if self._topology is None or self._topology.kind != "replica_set" or not self._topology.set_name:
             return None
         seeds = [listener.address for member, listener in self._members.items() if roles.get(member) != "arbiter"]
-        return f"mongodb://{','.join(seeds)}/?replicaSet={self._topology.set_name}" if seeds else None
+        # The name is the database's word: quoted, it can neither bring options of its own nor move a cursor.
+        name = quote(self._topology.set_name, safe="")
+        return f"mongodb://{','.join(seeds)}/?replicaSet={name}" if seeds else None
 
     # --- client connections ---------------------------------------------------------------------------------------
 
