@@ -20,7 +20,7 @@ from wardgate.gateway.spool.shipper import Shipper
 from wardgate.gateway.spool.spool import Spool
 from wardgate.numbers import KIB, MIB, Numbers
 
-from .receiver import Receiver, session_id
+from .receiver import Receiver, durable, session_id
 
 NUMBERS = replace(Numbers(), spool_segment_bytes=64 * KIB, spool_bytes=64 * MIB, spool_free_bytes=0)
 
@@ -71,6 +71,46 @@ async def test_live_records_need_no_flush(tmp_path: Path) -> None:
         async with asyncio.timeout(10):
             while not receiver.records.get((session, 1)):
                 await asyncio.sleep(0.005)
+
+
+async def test_what_comes_during_a_delivery_waits_for_the_next(tmp_path: Path) -> None:
+    """Under load each delivery would else be as small as the one before was quick."""
+    receiver, session = Receiver(), session_id()
+    spool = await Spool.open(tmp_path, NUMBERS)
+    recorder = receiver.open_epoch(spool, session)
+    delivered = asyncio.Event()
+
+    async def busy(*args: object) -> object:
+        ack = await receiver.post(*args)  # type: ignore[arg-type]
+        await durable(recorder, recorder.append(SessionNotice("meanwhile")))
+        delivered.set()
+        return ack
+
+    shipper = Shipper(spool, busy, interval=3600)  # type: ignore[arg-type]
+    await durable(recorder, recorder.append(SessionNotice("n")))
+    shipper.start()
+    await delivered.wait()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert receiver.posts == [(session, 1, 2)]
+    await shipper.close()
+    await spool.close()
+
+
+async def test_the_end_of_a_session_waits_for_nothing(tmp_path: Path) -> None:
+    receiver, session = Receiver(), session_id()
+    spool = await Spool.open(tmp_path, NUMBERS)
+    shipper = Shipper(spool, receiver.post, interval=3600)
+    shipper.start()
+    assert await shipper.flush(30)  # it has begun to wait
+    recorder = receiver.open_epoch(spool, session)
+    recorder.append(SessionNotice("n"))
+    await recorder.close()
+    async with asyncio.timeout(10):
+        while not receiver.records.get((session, 1)):
+            await asyncio.sleep(0.005)
+    await shipper.close()
+    await spool.close()
 
 
 async def test_an_outage_is_waited_out(tmp_path: Path) -> None:

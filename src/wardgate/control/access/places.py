@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import BigInteger, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.models import SessionStatus, VerificationState
@@ -27,6 +27,29 @@ class RecordPlace:
     epochs: Mapping[int, str]
 
 
+@dataclass(frozen=True, slots=True)
+class RecordStanding:
+    """What of a session may have changed since its last records arrived."""
+
+    ended: bool
+    newest_epoch: int
+
+
+# Built once: it runs for every batch that arrives.
+_COUNT = (
+    update(SessionRow.__table__)  # type: ignore[arg-type]
+    .where(SessionRow.id == bindparam("session"))
+    .values(
+        commands=SessionRow.commands + bindparam("more_commands", type_=BigInteger()),
+        errors=SessionRow.errors + bindparam("more_errors", type_=BigInteger()),
+    )
+    .returning(
+        SessionRow.status,
+        select(func.max(EpochRow.epoch)).where(EpochRow.session_id == SessionRow.id).scalar_subquery().label("newest"),
+    )
+)
+
+
 class SessionDirectory:
     """Looks sessions up for records, and keeps the counts that their rows show."""
 
@@ -40,13 +63,11 @@ class SessionDirectory:
         scope = Scope(row.project_id, row.resource_id, row.account_id)
         return RecordPlace(row.id, scope, row.user_id, row.status is SessionStatus.ENDED, row.ended_at, epochs)
 
-    async def record_counts(self, session: AsyncSession, session_id: str, commands: int, errors: int) -> None:
-        """Add what arrived."""
-        await session.execute(
-            update(SessionRow)
-            .where(SessionRow.id == session_id)
-            .values(commands=SessionRow.commands + commands, errors=SessionRow.errors + errors)
-        )
+    async def record_counts(self, session: AsyncSession, session_id: str, commands: int, errors: int) -> RecordStanding:
+        """Add what arrived; how the session stands now."""
+        found = await session.execute(_COUNT, {"session": session_id, "more_commands": commands, "more_errors": errors})
+        row = found.one()
+        return RecordStanding(row.status is SessionStatus.ENDED, row.newest or 0)
 
     async def record_verification(self, session: AsyncSession, session_id: str, state: VerificationState) -> None:
         """Say what the check of the session's chain found."""

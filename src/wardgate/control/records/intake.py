@@ -3,6 +3,9 @@
 Order of an ingest: check, keep the object, then the rows in one transaction, then acknowledge. A crash between any two
 leaves a delivery that comes again. One batch of a session at a time.
 
+Where an epoch stands, and its key, is remembered from batch to batch. That is a guess: the transaction moves the head
+only from exactly there, and one that finds another head (or an alarm) is done again from what the database says.
+
 Law: nothing is acknowledged that would not survive a power cut, and nothing is taken from a gateway that was not leased
 the epoch. An alarm is final for its epoch.
 """
@@ -10,27 +13,32 @@ the epoch. An alarm is final for its epoch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
 from weakref import WeakValueDictionary
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.machine import RecordsAck
 from ...api.models import VerificationState
 from ...api.problems import ProblemCode, ProblemError
-from ...audit.chain import ChainBroken, ChainReader, EpochHead, Link, parse_epoch_head
-from ...audit.frame import Frame
+from ...audit.chain import Link
 from ...net import logs
-from ..access.places import RecordPlace, SessionDirectory
+from ..access.places import RecordStanding, SessionDirectory
 from ..audit_log import AuditLog, Event
 from ..audit_log.log import Cause
 from ..db import Database
 from ..sources import Sources
 from . import ingest, store
-from .ingest import Alarm, Batch, Opened
+from .ingest import Alarm, Known, Overlap, Taken
 from .judge import Judge
 from .keyring import Keyring
-from .model import RecordBatchRow, RecordEpochRow
+from .model import RecordEpochRow
 from .objects import ObjectFolder
-from .rows import harvest
+from .rows import Harvest
+
+_REMEMBERED: Final = 1024  # epochs
 
 _log = logs.get("control.records")
 
@@ -55,146 +63,138 @@ class Intake:
         self._directory = directory
         self._objects = objects
         self._judge = judge
+        self._recent: dict[tuple[str, int], Known] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def ingest(self, gateway_id: str, body: bytes) -> RecordsAck:
         """Take a batch of frames; ProblemError `invalid_request` or `records_refused`."""
-        batch = await asyncio.to_thread(ingest.read_batch, body)
-        turn = self._turns.setdefault(batch.session_id, asyncio.Lock())
-        async with turn:
-            async with self._database.read() as session:
-                place = await self._directory.record_place(session, batch.session_id)
-                row = await store.epoch(session, batch.session_id, batch.epoch)
-            if place is None or place.epochs.get(batch.epoch) != gateway_id:
-                raise ProblemError(
-                    ProblemCode.RECORDS_REFUSED,
-                    f"This gateway was not leased epoch {batch.epoch} of session {batch.session_id}.",
-                )
-            if row is not None and row.alarm is not None:
-                raise _alarmed(row.alarm_detail or row.alarm)
-            try:
-                row = await self._take(gateway_id, batch, row, place)
-            except Alarm as alarm:
-                await self._raise_alarm(gateway_id, batch, alarm, place)
-                raise _alarmed(alarm.detail) from alarm
-        return RecordsAck(
-            session_id=batch.session_id,
-            epoch=batch.epoch,
-            seq=row.seq,
-            hash=row.hash.hex(),
-            fenced=any(epoch > batch.epoch for epoch in place.epochs),
-            closed=row.closed,
-        )
+        place = ingest.whose(body)
+        async with self._turns.setdefault(place[0], asyncio.Lock()):
+            # Out of the cache while we work: it comes back only with what was committed.
+            known = self._recent.pop(place, None)
+            if known is not None and known.gateway_id == gateway_id:
+                with suppress(store.Moved):
+                    return await self._take(known, body)
+            known = await self._look_up(gateway_id, *place)
+            return await self._take(known, body)
 
-    async def _take(
-        self, gateway_id: str, batch: Batch, row: RecordEpochRow | None, place: RecordPlace
-    ) -> RecordEpochRow:
-        known = row.seq if row is not None else -1
-        old = [frame for frame in batch.frames if frame.head.seq <= known]
-        new = [frame for frame in batch.frames if frame.head.seq > known]
-        if row is not None and old:
-            await self._compare(row, old)
-        if not new:
-            assert row is not None
-            return row
-        head = self._head(gateway_id, batch, new[0], row)
-        key = self._keyring.epoch_key(batch.session_id, batch.epoch, head.audit_key_id, head.sealed_key)
-        last = Link(row.epoch, row.seq, row.hash) if row is not None else None
-        reader = ChainReader(batch.session, batch.epoch, key, last)
-        opened = await asyncio.to_thread(ingest.open_frames, reader, new)
-        name = f"{batch.session_id}/{batch.epoch:08d}-{new[0].head.seq:012d}"
-        data = b"".join(frame.raw for frame in new)
-        await asyncio.to_thread(self._objects.put, name, data)
-        first, last_seq = new[0].head.seq, new[-1].head.seq
-        stored = RecordBatchRow(
-            session_id=batch.session_id,
-            epoch=batch.epoch,
-            first_seq=first,
-            last_seq=last_seq,
-            name=name,
-            size=len(data),
-            stored_at=self._sources.now(),
-        )
-        return await self._keep(gateway_id, batch, row, head, opened, stored, place)
-
-    def _head(self, gateway_id: str, batch: Batch, first: Frame, row: RecordEpochRow | None) -> EpochHead:
-        """The epoch's head, from this batch or as it was kept."""
-        if row is not None:
-            return EpochHead(row.sealed_key, row.audit_key_id, row.gateway_id, 0, None)
-        if not ingest.is_head(first):
+    async def _look_up(self, gateway_id: str, session_id: str, epoch: int) -> Known:
+        """The epoch as the database has it; ProblemError `records_refused` if nothing is taken for it."""
+        async with self._database.read() as session:
+            place = await self._directory.record_place(session, session_id)
+            row = await store.epoch(session, session_id, epoch)
+        if place is None or place.epochs.get(epoch) != gateway_id:
             raise ProblemError(
-                ProblemCode.RECORDS_REFUSED,
-                f"Epoch {batch.epoch} can't begin with frame {first.head.seq}.",
-                context={"epoch": batch.epoch, "seq": 0},
+                ProblemCode.RECORDS_REFUSED, f"This gateway was not leased epoch {epoch} of session {session_id}."
             )
+        if row is None:
+            return Known(session_id, epoch, gateway_id)
+        if row.alarm is not None:
+            raise _alarmed(row.alarm_detail or row.alarm)
+        return Known(
+            session_id,
+            epoch,
+            gateway_id,
+            row.audit_key_id,
+            row.sealed_key,
+            self._keyring.epoch_key(session_id, epoch, row.audit_key_id, row.sealed_key),
+            row.head_hash,
+            Link(epoch, row.seq, row.hash),
+            row.closed,
+        )
+
+    async def _take(self, known: Known, body: bytes) -> RecordsAck:
         try:
-            head = parse_epoch_head(first)
-        except ChainBroken as error:
-            raise ProblemError(ProblemCode.RECORDS_REFUSED, "The epoch's head can't be read.") from error
-        if head.gateway != gateway_id:
-            raise ProblemError(ProblemCode.RECORDS_REFUSED, "The epoch's head names another gateway.")
-        return head
+            try:
+                taken = await asyncio.to_thread(self._open, known, body, {})
+            except Overlap as overlap:
+                stored = await self._stored(known, overlap)
+                taken = await asyncio.to_thread(self._open, known, body, stored)
+        except Alarm as alarm:
+            await self._raise_alarm(known, alarm)
+            raise _alarmed(alarm.detail) from alarm
+        standing = await self._keep(known, taken)
+        if taken is not None:
+            known = taken.known
+        self._remember(known)
+        assert known.link is not None
+        return RecordsAck(
+            session_id=known.session_id,
+            epoch=known.epoch,
+            seq=known.link.seq,
+            hash=known.link.hash.hex(),
+            fenced=standing.newest_epoch > known.epoch,
+            closed=known.closed,
+        )
 
-    async def _compare(self, row: RecordEpochRow, frames: Sequence[Frame]) -> None:
-        """Frames that are here already must be the same; objects are read only for those that the row can't answer."""
-        stored = {0: row.head_hash, row.seq: row.hash}
-        beyond = [frame.head.seq for frame in frames if frame.head.seq not in stored]
-        if beyond:
-            async with self._database.read() as session:
-                batches = await store.batches(session, row.session_id, row.epoch, beyond[0], beyond[-1])
-            for batch in batches:
-                stored |= ingest.hashes(await asyncio.to_thread(self._objects.get, batch.name))
-        ingest.compare(frames, stored)
+    def _open(self, known: Known, body: bytes, stored: Mapping[int, bytes]) -> Taken | None:
+        """All the work that needs neither the loop nor the database, in a thread: check, open, and keep the object."""
+        taken = ingest.take(known, body, self._keyring.epoch_key, stored)
+        if taken is not None:
+            self._objects.put(_name(taken), taken.data)
+        return taken
 
-    async def _keep(
-        self,
-        gateway_id: str,
-        batch: Batch,
-        row: RecordEpochRow | None,
-        head: EpochHead,
-        opened: Opened,
-        stored: RecordBatchRow,
-        place: RecordPlace,
-    ) -> RecordEpochRow:
-        found = await asyncio.to_thread(harvest, batch.session_id, batch.epoch, opened.entries)
+    async def _stored(self, known: Known, overlap: Overlap) -> dict[int, bytes]:
+        """The hashes of frames that were delivered before; objects are read only for those that nothing else tells."""
+        async with self._database.read() as session:
+            batches = await store.batches(session, known.session_id, known.epoch, overlap.first, overlap.last)
+        stored: dict[int, bytes] = {}
+        for batch in batches:
+            stored |= await asyncio.to_thread(self._hashes, batch.name)
+        return stored
+
+    def _hashes(self, name: str) -> dict[int, bytes]:
+        return ingest.hashes(self._objects.get(name))
+
+    async def _keep(self, before: Known, taken: Taken | None) -> RecordStanding:
+        """Write the rows of what is new, all or nothing; how the session stands. Moved if `before` is not true."""
+        session_id, found = before.session_id, taken.harvest if taken is not None else Harvest()
         async with self._database.write() as session:
-            kept = await store.epoch(session, batch.session_id, batch.epoch)
-            if kept is None:
-                kept = RecordEpochRow(
-                    session_id=batch.session_id,
-                    epoch=batch.epoch,
-                    gateway_id=gateway_id,
-                    audit_key_id=head.audit_key_id,
-                    sealed_key=head.sealed_key,
-                    head_hash=ingest.hashes(batch.frames[0].raw)[0],
-                    size=0,
-                    closed=False,
-                )
-                session.add(kept)
-            kept.seq, kept.hash = opened.link.seq, opened.link.hash
-            kept.size += stored.size
-            kept.closed = kept.closed or found.closed or opened.closed
-            session.add(stored)
-            await session.flush()
-            await store.insert_rows(session, found.rows.values())
-            for outcome in found.outcomes:
-                await store.merge_outcome(session, batch.session_id, batch.epoch, outcome)
-            if found.commands or found.errors:
-                await self._directory.record_counts(session, batch.session_id, found.commands, found.errors)
-            if place.ended and kept.closed:
-                await self._judge.settle(session, batch.session_id)
-        return kept
+            if taken is not None:
+                await self._add(session, before, taken)
+            standing = await self._directory.record_counts(session, session_id, found.commands, found.errors)
+            if standing.ended and taken is not None and taken.known.closed:
+                await self._judge.settle(session, session_id)
+        return standing
 
-    async def _raise_alarm(self, gateway_id: str, batch: Batch, alarm: Alarm, place: RecordPlace) -> None:
-        _log.error("records.alarm", session=batch.session_id, epoch=batch.epoch, seq=alarm.seq, how=alarm.how.value)
+    async def _add(self, session: AsyncSession, before: Known, taken: Taken) -> None:
+        after, size = taken.known, len(taken.data)
+        if before.link is None:
+            await store.begin(session, after, size)
+        else:
+            await store.advance(session, before, after, size)
+        batch = {
+            "session_id": after.session_id,
+            "epoch": after.epoch,
+            "first_seq": taken.first_seq,
+            "last_seq": after.seq,
+            "name": _name(taken),
+            "size": size,
+            "stored_at": self._sources.now(),
+        }
+        await store.add_batch(session, batch)
+        await store.add_rows(session, list(taken.harvest.rows.values()))
+        await store.conclude(session, after.session_id, after.epoch, taken.harvest.outcomes)
+
+    def _remember(self, known: Known) -> None:
+        if known.closed:
+            return
+        self._recent[known.session_id, known.epoch] = known
+        while len(self._recent) > _REMEMBERED:
+            del self._recent[next(iter(self._recent))]
+
+    async def _raise_alarm(self, known: Known, alarm: Alarm) -> None:
+        session_id, epoch, gateway_id = known.session_id, known.epoch, known.gateway_id
+        _log.error("records.alarm", session=session_id, epoch=epoch, seq=alarm.seq, how=alarm.how.value)
         cause = Cause(actor=f"gateway {gateway_id}", actor_id=gateway_id)
-        details = {"epoch": batch.epoch, "seq": alarm.seq, "how": alarm.how.value, "detail": alarm.detail}
+        details = {"epoch": epoch, "seq": alarm.seq, "how": alarm.how.value, "detail": alarm.detail}
         async with self._database.write() as session:
-            row = await store.epoch(session, batch.session_id, batch.epoch)
+            place = await self._directory.record_place(session, session_id)
+            row = await store.epoch(session, session_id, epoch)
             if row is None:
                 row = RecordEpochRow(
-                    session_id=batch.session_id,
-                    epoch=batch.epoch,
+                    session_id=session_id,
+                    epoch=epoch,
                     gateway_id=gateway_id,
                     audit_key_id="",
                     sealed_key=b"",
@@ -204,15 +204,22 @@ class Intake:
                 )
                 session.add(row)
             row.alarm, row.alarm_seq, row.alarm_detail = alarm.how.value, alarm.seq, alarm.detail
-            await self._directory.record_verification(session, batch.session_id, VerificationState.TAMPERED)
+            await self._directory.record_verification(session, session_id, VerificationState.TAMPERED)
             await self._audit_log.append(
                 session,
                 cause,
                 Event.RECORDS_ALARM,
-                batch.session_id,
-                project_id=place.scope.project_id,
+                session_id,
+                project_id=place.scope.project_id if place is not None else None,
                 details=details,
             )
+
+
+def _name(taken: Taken) -> str:
+    """By what is in it: an object is never replaced by another, whatever comes again after a crash."""
+    known = taken.known
+    assert known.link is not None
+    return f"{known.session_id}/{known.epoch:08d}-{taken.first_seq:012d}-{known.link.hash[:8].hex()}"
 
 
 def _alarmed(detail: str) -> ProblemError:

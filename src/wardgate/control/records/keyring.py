@@ -9,7 +9,7 @@ from ..vault import AuditKeys
 
 
 class Keyring:
-    """Opens epoch keys, and keeps none."""
+    """Opens epoch keys, and keeps none; who follows an epoch does while it is open (`intake`)."""
 
     def __init__(self, keys: AuditKeys) -> None:
         self._keys = keys

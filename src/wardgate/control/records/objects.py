@@ -1,7 +1,7 @@
 """Where batches are kept: files that are made once, whole, and never changed.
 
 Law: `put` returns when the object would survive a power cut. An object that the database does not know (a crash fell
-between the two) means nothing; the gateway delivers it again and it is replaced.
+between the two) means nothing; the gateway delivers it again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 class ObjectFolder:
-    """Objects as files below one folder. Names are made by us: `<session>/<epoch>-<first seq>`. Slow: for a thread."""
+    """Objects as files below one folder. Names are made by us (`intake`). Slow: for a thread."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

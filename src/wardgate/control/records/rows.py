@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...audit import records
-from ...audit.codec import Entry
+from ...audit.codec import CodecError, decode
 from ...audit.records import CommandIntent, CommandOutcome, Denied
+from . import facts
 from .extjson import moment
 
 Row = dict[str, Any]
@@ -51,29 +52,63 @@ class Harvest:
     closed: bool = False
 
 
-def harvest(session_id: str, epoch: int, entries: Iterable[tuple[int, Entry]]) -> Harvest:
-    """The rows of these (sequence number, entry) pairs."""
+def harvest(session_id: str, epoch: int, documents: Iterable[tuple[int, bytes]]) -> Harvest:
+    """The rows of these (sequence number, record's document) pairs; CodecError for one that can't be read."""
     found = Harvest()
-    for seq, entry in entries:
-        record = entry.record
-        if isinstance(record, CommandOutcome):
-            found.errors += failed(record)
-            row = found.rows.get(record.intent_seq)
-            if row is None:
-                found.outcomes.append(record)
-            else:
-                merge(row, record)
+    place: Row = _BLANK | {"session_id": session_id, "epoch": epoch}
+    for seq, document in documents:
+        outcome = facts.outcome(document)
+        if outcome is not None:
+            _conclude(found, outcome)
             continue
-        facts = _facts(record)
-        if facts is None:
+        intent = facts.intent(document)
+        if intent is not None:
+            found.commands += 1
+            found.rows[seq] = {
+                **place,
+                "seq": seq,
+                "kind": "command",
+                "at": moment(intent.at_us),
+                "connection": intent.connection,
+                "database": intent.database,
+                "collection": intent.collection,
+                "command": intent.command,
+                "effect": intent.effect,
+                "bytes_in": intent.bytes_in,
+                "rule": intent.rule,
+                "client_app": intent.client_app,
+            }
             continue
-        found.commands += isinstance(record, CommandIntent | Denied)
-        found.errors += isinstance(record, Denied)
-        found.closed = found.closed or isinstance(record, records.SessionClosed)
-        found.rows[seq] = (
-            _BLANK | {"session_id": session_id, "epoch": epoch, "seq": seq, "at": moment(entry.at_us)} | facts
-        )
+        _other(found, place, seq, document)
     return found
+
+
+def _other(found: Harvest, place: Row, seq: int, document: bytes) -> None:
+    """What is no ordinary intent or outcome."""
+    try:
+        entry = decode(document)
+    except CodecError as error:
+        raise CodecError(f"Record {seq} can't be read by this version: {error.message}") from error
+    record = entry.record
+    if isinstance(record, CommandOutcome):
+        _conclude(found, record)
+        return
+    described = _facts(record)
+    if described is None:
+        return
+    found.commands += isinstance(record, CommandIntent | Denied)
+    found.errors += isinstance(record, Denied)
+    found.closed = found.closed or isinstance(record, records.SessionClosed)
+    found.rows[seq] = place | {"seq": seq, "at": moment(entry.at_us)} | described
+
+
+def _conclude(found: Harvest, outcome: CommandOutcome) -> None:
+    found.errors += failed(outcome)
+    row = found.rows.get(outcome.intent_seq)
+    if row is None:
+        found.outcomes.append(outcome)
+    else:
+        merge(row, outcome)
 
 
 def failed(outcome: CommandOutcome) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any, cast
 
-from sqlalchemy import and_, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import CursorResult, Table, and_, bindparam, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ...audit.chain import Link
 from ...audit.records import CommandOutcome
+from .ingest import Known
 from .model import RecordBatchRow, RecordEpochRow, RecordRow, RecordSealRow
 from .rows import Row
 
@@ -53,30 +56,125 @@ async def batches(
     return list(await session.scalars(query))
 
 
-async def insert_rows(session: AsyncSession, rows: Iterable[Row]) -> None:
-    """Add lines of the log."""
-    values = list(rows)
-    if values:
-        await session.execute(insert(RecordRow), values)
+class Moved(Exception):  # noqa: N818 - it is what was found, not what failed
+    """The epoch does not stand where it was thought to stand."""
 
 
-async def merge_outcome(session: AsyncSession, session_id: str, number: int, outcome: CommandOutcome) -> None:
-    """Merge an outcome into the row of an intent that arrived earlier; see `rows.merge`."""
-    values: dict[str, object] = {
-        "ok": outcome.ok,
-        "code": outcome.code,
-        "bytes_out": func.coalesce(RecordRow.bytes_out, 0) + outcome.bytes_out,
-        "duration_us": outcome.duration_us,
-        "unacknowledged": outcome.unacknowledged or None,
-        "error": outcome.error,
+async def begin(session: AsyncSession, known: Known, size: int) -> None:
+    """The first frames of an epoch are here."""
+    link = _linked(known)
+    values = {
+        "session_id": known.session_id,
+        "epoch": known.epoch,
+        "gateway_id": known.gateway_id,
+        "audit_key_id": known.audit_key_id,
+        "sealed_key": known.sealed_key,
+        "head_hash": known.head_hash,
+        "seq": link.seq,
+        "hash": link.hash,
+        "size": size,
+        "closed": known.closed,
+        "sealed_seq": -1,
     }
-    if outcome.documents is not None:
-        values["documents"] = func.coalesce(RecordRow.documents, 0) + outcome.documents
-    await session.execute(
-        update(RecordRow)
-        .where(RecordRow.session_id == session_id, RecordRow.epoch == number, RecordRow.seq == outcome.intent_seq)
-        .values(values)
+    await session.execute(_BEGIN, values)
+
+
+async def advance(session: AsyncSession, before: Known, after: Known, size: int) -> None:
+    """`size` bytes more of an epoch are here; Moved unless it stood at `before`, without an alarm."""
+    old, new = _linked(before), _linked(after)
+    values = {
+        "of_session": before.session_id,
+        "of_epoch": before.epoch,
+        "old_seq": old.seq,
+        "old_hash": old.hash,
+        "new_seq": new.seq,
+        "new_hash": new.hash,
+        "more": size,
+        "is_closed": after.closed,
+    }
+    found = cast("CursorResult[Any]", await session.execute(_ADVANCE, values))
+    if found.rowcount != 1:
+        raise Moved
+
+
+async def add_batch(session: AsyncSession, batch: Mapping[str, object]) -> None:
+    """Note a stored object."""
+    await session.execute(_ADD_BATCH, batch)
+
+
+async def add_rows(session: AsyncSession, rows: Sequence[Row]) -> None:
+    """Add lines of the log."""
+    if rows:
+        await session.execute(_ADD_ROWS, rows)
+
+
+async def conclude(session: AsyncSession, session_id: str, number: int, outcomes: Sequence[CommandOutcome]) -> None:
+    """Merge outcomes into the rows of intents that arrived earlier; see `rows.merge`."""
+    values = [
+        {
+            "of_session": session_id,
+            "of_epoch": number,
+            "of_seq": outcome.intent_seq,
+            "ok": outcome.ok,
+            "code": outcome.code,
+            "more_documents": outcome.documents,
+            "more_bytes": outcome.bytes_out,
+            "duration_us": outcome.duration_us,
+            "unacknowledged": outcome.unacknowledged or None,
+            "error": outcome.error,
+        }
+        for outcome in outcomes
+    ]
+    if values:
+        # On the connection: what the session would make of a list of parameters is an update of entities.
+        await (await session.connection()).execute(_CONCLUDE, values)
+
+
+def _linked(known: Known) -> Link:
+    assert known.link is not None
+    return known.link
+
+
+# Built once: they run for every batch that arrives. On tables, not on entities: no objects are made of the rows.
+_EPOCHS = cast("Table", RecordEpochRow.__table__)
+_ROWS = cast("Table", RecordRow.__table__)
+_BEGIN = insert(_EPOCHS)
+_ADVANCE = (
+    update(_EPOCHS)
+    .where(
+        _EPOCHS.c.session_id == bindparam("of_session"),
+        _EPOCHS.c.epoch == bindparam("of_epoch"),
+        _EPOCHS.c.seq == bindparam("old_seq"),
+        _EPOCHS.c.hash == bindparam("old_hash"),
+        _EPOCHS.c.alarm.is_(None),
     )
+    .values(
+        seq=bindparam("new_seq"),
+        hash=bindparam("new_hash"),
+        size=_EPOCHS.c.size + bindparam("more"),
+        closed=bindparam("is_closed"),
+    )
+)
+_ADD_BATCH = insert(cast("Table", RecordBatchRow.__table__))
+_ADD_ROWS = insert(_ROWS)
+_CONCLUDE = (
+    update(_ROWS)
+    .where(
+        _ROWS.c.session_id == bindparam("of_session"),
+        _ROWS.c.epoch == bindparam("of_epoch"),
+        _ROWS.c.seq == bindparam("of_seq"),
+    )
+    .values(
+        ok=bindparam("ok"),
+        code=bindparam("code"),
+        # null adds nothing, not even a zero
+        documents=func.coalesce(func.coalesce(_ROWS.c.documents, 0) + bindparam("more_documents"), _ROWS.c.documents),
+        bytes_out=func.coalesce(_ROWS.c.bytes_out, 0) + bindparam("more_bytes"),
+        duration_us=bindparam("duration_us"),
+        unacknowledged=bindparam("unacknowledged"),
+        error=bindparam("error"),
+    )
+)
 
 
 async def page(

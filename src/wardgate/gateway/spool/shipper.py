@@ -5,6 +5,10 @@ all are acknowledged the walk goes on; so it needs no index, and a restart, an o
 walk again, in which frames that are known to be acknowledged are skipped. An acknowledgement may run ahead of what was
 sent, since the control plane knows what an earlier life of this gateway delivered.
 
+A delivery costs the control plane more than the records in it (a request, a signature, an object and a transaction,
+each on disk), so they are made as large as they may be: the walk stops where it has caught up, and begins again after
+`interval`; at once when a session has ended, or when somebody waits (`flush`).
+
 Segments of an earlier life are read through `audit.frame.Scan`: what is torn is cut, and the epochs in them get a
 tail, which says that nothing more will come. An epoch that the control plane refuses, or one with a hole, is an alarm:
 its segments are put aside and never deleted here.
@@ -39,6 +43,7 @@ _log = logs.get("spool.shipper")
 
 Post = Callable[[str, int, bytes], Awaitable[RecordsAck]]
 
+_INTERVAL: Final = 0.8  # what people see of a session is at most this and a delivery behind what happens
 _WINDOW: Final = 4 * MIB  # twice the longest frame, and well below what a request may hold
 _PARALLEL: Final = 4
 _BREATH: Final = 256  # frames walked before the loop gets its turn
@@ -86,7 +91,7 @@ class Shipper:
         spool: Spool,
         post: Post,
         *,
-        interval: float = 0.5,
+        interval: float = _INTERVAL,
         retry_first: float = 0.5,
         retry_longest: float = 30.0,
     ) -> None:
@@ -133,7 +138,9 @@ class Shipper:
 
     async def _run(self) -> None:
         self._tails = await asyncio.to_thread(tails.load, self._spool.folder)
+        self._spool.on_closed = self._session_ended
         while True:
+            self._wake.clear()  # before the walk: whoever ends while it goes on gets another
             pause = self._interval
             try:
                 await self._round()
@@ -146,9 +153,10 @@ class Shipper:
                 _log.warning("spool.not_shipped", error=str(error), failures=self._failures)
             if self._waiters and not self._failures:
                 pause = _FLUSH_STEP
-            self._wake.clear()
+            # Not `wait_for`: before Python 3.12 it swallows a cancellation that comes together with the wake-up.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
 
     async def _round(self) -> None:
         spool = self._spool
@@ -162,12 +170,18 @@ class Shipper:
             if segment.trusted:
                 if self._offset < limit:
                     await self._window(segment, limit)
+                    if not complete and self._offset == limit and not self._waiters:
+                        return  # what was written meanwhile makes the next delivery
                 elif complete:
                     self._release(segment)
                 else:
                     return
             else:
                 await self._untrusted(segment)
+
+    def _session_ended(self) -> None:
+        if not self._failures:  # an outage is waited out, whoever ends meanwhile
+            self._wake.set()
 
     def _settle(self) -> None:
         """Tell those who flush, if nothing is left."""

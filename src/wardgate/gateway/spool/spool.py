@@ -88,6 +88,8 @@ class Spool:
         self._ticker: asyncio.TimerHandle | None = None
         self._free = (0.0, 0)
         self._closed = False
+        # Called when a recorder has closed, all of it on disk: the shipper does not let a session's end wait.
+        self.on_closed: Callable[[], None] = lambda: None
 
     @classmethod
     async def open(cls, folder: Path, numbers: Numbers, *, sync: Callable[[int], None] = os.fdatasync) -> Spool:
@@ -148,6 +150,7 @@ class Spool:
     def closed(self, epoch: EpochRecorder) -> None:
         """The recorder takes no more."""
         self._open.discard(epoch)
+        self.on_closed()
 
     def shipped(self, key: EpochKey, size: int) -> None:
         """`size` bytes of frames of this epoch have reached the control plane."""
