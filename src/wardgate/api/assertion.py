@@ -103,6 +103,15 @@ def verify(
     now: float,
 ) -> Claims:
     """The claims, when they are signed by `public_key`, about exactly this request, and of this minute."""
+    claims = verify_head(header, public_key, audience=audience, method=method, target=target, now=now)
+    verify_body(claims, body)
+    return claims
+
+
+def verify_head(
+    header: str, public_key: ec.EllipticCurvePublicKey, *, audience: str, method: str, target: str, now: float
+) -> Claims:
+    """All of `verify` but the body, so that a stranger's body need not be read; `verify_body` must follow."""
     claims, head, signature = _parse(header)
     try:
         public_key.verify(signature, _CONTEXT + head, ec.ECDSA(SHA256()))
@@ -112,13 +121,17 @@ def verify(
         raise SignatureRefusedError("audience")
     if claims.method != method or claims.target != target:
         raise SignatureRefusedError("method or path")
-    if not hmac.compare_digest(claims.body_sha256, hashlib.sha256(body).hexdigest()):
-        raise SignatureRefusedError("body")
     if not 0 < claims.expires_at - claims.issued_at <= LIFETIME:
         raise SignatureRefusedError("lifetime")
     if not claims.issued_at - SKEW <= now < claims.expires_at + SKEW:
         raise SignatureRefusedError("time")
     return claims
+
+
+def verify_body(claims: Claims, body: bytes) -> None:
+    """The body is the one that was signed, else SignatureRefusedError."""
+    if not hmac.compare_digest(claims.body_sha256, hashlib.sha256(body).hexdigest()):
+        raise SignatureRefusedError("body")
 
 
 def _parse(header: str) -> tuple[Claims, bytes, bytes]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -200,3 +202,21 @@ async def test_the_list_of_gateways_counts_their_sessions(admin: Client, shop: s
     await gateway.beat(listed)
     [item] = (await admin.get(f"{PREFIX}/projects/{shop}/gateways")).json()["items"]
     assert (item["status"], item["sessions"]) == ("online", 2)
+
+
+# --- strangers --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_strangers_body_is_not_read(control: Any, gateway: Machine) -> None:
+    """A batch of records may be 16 MiB: who has not signed must not have them kept in memory."""
+    read: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(b"x")
+        yield b"x"
+
+    forged = replace(gateway, key=certs.make_key()).sign("POST", f"{PREFIX}/gateway/records", b"x")
+    async with control.client() as http:
+        answer = await http.post(f"{PREFIX}/gateway/records", content=body(), headers={"authorization": forged})
+    assert answer.status_code == 401
+    assert read == []

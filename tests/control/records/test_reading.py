@@ -122,7 +122,7 @@ async def test_bodies_are_not_in_the_database_nor_readable_in_the_store(recorded
     assert b"a-secret-filter-value" not in raw
 
 
-@pytest.mark.parametrize("after", ["x", "1", "1.", "1.x", "-1.2", "1.2.3", "9" * 50 + ".1"])
+@pytest.mark.parametrize("after", ["x", "1", "1.", "1.x", "-1.2", "1.2.3", "9" * 50 + ".1", "9" * 20 + ".1", "1.٣"])
 async def test_bad_cursors_are_refused(recorded: Recorded, after: str) -> None:
     with pytest.raises(ProblemError) as caught:
         await read(recorded, after)

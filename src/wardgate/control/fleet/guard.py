@@ -59,15 +59,16 @@ class MachineGuard:
             if not machine_id.startswith(_PREFIXES[permission]):
                 raise assertion.SignatureRefusedError("kind")
             row = await self._row(machine_id)
-            claims = assertion.verify(
+            claims = assertion.verify_head(
                 header,
                 _public_key(row.public_key),
                 audience=self._public_url,
                 method=request.method,
                 target=_target(request),
-                body=await request.body(),
                 now=self._sources.now().timestamp(),
             )
+            # Only now the body, which may be megabytes.
+            assertion.verify_body(claims, await request.body())
             self._once(claims)
         except assertion.SignatureRefusedError as refused:
             raise ProblemError(ProblemCode.NOT_LOGGED_IN, refused.message) from refused

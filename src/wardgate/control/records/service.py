@@ -157,7 +157,8 @@ def _cursor(text: str | None) -> tuple[int, int] | None:
     if text is None:
         return None
     epoch, _, seq = text.partition(".")
-    if not (epoch.isdecimal() and seq.isdecimal() and len(text) < 40):
+    # Eighteen digits fit into the database's integers.
+    if not (text.isascii() and epoch.isdecimal() and seq.isdecimal() and max(len(epoch), len(seq)) <= 18):
         raise ProblemError(ProblemCode.INVALID_REQUEST, "`after` is not a cursor that this list gave out.")
     return int(epoch), int(seq)
 
