@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 import time
 from typing import Any
 
+import bson
 import pytest
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure
@@ -87,6 +90,28 @@ def test_a_running_operation_dies_with_its_session(access: Any, mongod_rs1: Mong
     _until(lambda: not _operations(mongod_rs1, opened.session_id))
     worker.join(20)
     assert failed
+
+
+def test_a_cursor_of_no_logical_session_dies_with_the_access_session(access: Any, mongod_rs1: MongoDeployment) -> None:
+    """No driver opens one without being told to, and with noCursorTimeout it would stay for good."""
+    with mongod_rs1.client() as direct:
+        direct.sessions.many.delete_many({})
+        direct.sessions.many.insert_many({"_id": number} for number in range(50))
+        opened: Access = access()
+        find = bson.encode({"find": "many", "batchSize": 2, "noCursorTimeout": True, "$db": "sessions"})
+        with socket.create_connection(("127.0.0.1", opened.port), timeout=15) as client:
+            client.sendall(struct.pack("<iiiiib", 21 + len(find), 1, 0, 2013, 0, 0) + find)
+            head = client.recv(16, socket.MSG_WAITALL)
+            answer = client.recv(struct.unpack_from("<i", head)[0] - 16, socket.MSG_WAITALL)
+            cursor_id = bson.decode(answer[5:])["cursor"]["id"]
+
+            def open_cursors() -> list[int]:
+                found = direct.admin.aggregate([{"$currentOp": {"idleCursors": True, "allUsers": True}}])
+                return [each["cursor"]["cursorId"] for each in found if each.get("type") == "idleCursor"]
+
+            assert cursor_id in open_cursors()
+            opened.close()
+            _until(lambda: cursor_id not in open_cursors())
 
 
 def _until(true: Any, timeout: float = 15) -> None:
