@@ -13,8 +13,9 @@ from wardgate.api.models import VerificationState
 from wardgate.api.problems import ProblemCode, ProblemError
 from wardgate.audit import frame as framing
 from wardgate.audit.frame import split
+from wardgate.control.access.places import SessionDirectory
 from wardgate.control.paging import Paging
-from wardgate.control.records import latest_head
+from wardgate.control.records import ObjectFolder, RecordService, latest_head
 
 from .conftest import Epoch, Recorded
 from .samples import CLOSED, OPENED, denied, failed, find, insert, ok
@@ -56,6 +57,31 @@ async def test_deliveries_may_be_doubled_and_overlap(recorded: Recorded) -> None
     assert ack.seq == 7
     assert (await recorded.row()).commands == 3
     assert (await recorded.verify()).state is VerificationState.OPEN
+
+
+async def test_what_is_remembered_of_an_epoch_is_only_a_guess(recorded: Recorded) -> None:
+    """Another process took what came between: the database says so, and nothing is kept twice."""
+    services = recorded.control.services
+    objects = ObjectFolder(recorded.objects.parent)
+    other = RecordService(
+        services.database, services.audit_log, services.sources, services.keys, SessionDirectory(), objects
+    )
+    epoch = (await recorded.lease()).append(OPENED, find())
+    await epoch.ship()
+    epoch.append(ok(2), find())
+    await other.ingest("gw_one", b"".join(epoch.frames[3:]))
+    epoch.append(ok(4))
+    ack = await recorded.records.ingest(
+        "gw_one", b"".join(epoch.frames[3:])
+    )  # the lost acknowledgement's, and one more
+    assert ack.seq == 5
+    epoch.sent = len(epoch.frames)
+    assert (await recorded.row()).commands == 2
+    assert (await recorded.verify()).state is VerificationState.OPEN
+    forged = framing.build(split(epoch.frames[1])[0].aad, bytes(split(epoch.frames[1])[0].head.length))
+    with pytest.raises(ProblemError):
+        await other.ingest("gw_one", forged)
+    assert "alarm" in (await refused(epoch, epoch.append(find()).frames[-1])).problem.context
 
 
 async def test_outcomes_that_come_later_are_merged(recorded: Recorded) -> None:
