@@ -254,7 +254,7 @@ async def test_ctrl_c_does_not_wait_for_a_gateway_that_is_silent() -> None:
     async with scene() as s:
         await s.begin(STANDALONE)
         s.proxy.interrupt()
-        assert await s.result() == End("client_closed")
+        assert await s.result() == End("client_closed", confirmed=False)
 
 
 async def test_ctrl_c_before_ready_is_an_interruption() -> None:

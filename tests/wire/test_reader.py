@@ -82,6 +82,15 @@ def test_an_impossible_length_is_refused_from_the_header_alone(length: int) -> N
         PieceReader(LIMIT).feed(head)
 
 
+@pytest.mark.parametrize(
+    "said", [bytes.fromhex("1603010200010001fc0303") + bytes(60), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+)
+def test_another_protocol_is_refused_from_its_first_bytes(said: bytes) -> None:
+    """Found in review: read as a length, the first bytes of TLS are 33 MB that would never come."""
+    with pytest.raises(FramingError):
+        MessageReader(48_000_000).take(said)
+
+
 def test_the_broken_state_is_final() -> None:
     reader, pieces = MessageReader(LIMIT), PieceReader(LIMIT)
     bad = struct.pack("<iiii", 3, 1, 0, 2013)

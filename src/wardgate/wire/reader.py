@@ -5,8 +5,8 @@ verdict must be known before the last byte goes on. `PieceReader` gives a messag
 serves the server's side, where replies are passed on while they come. Neither looks behind the header, but for asking
 that a first piece holds at least the flags of an OP_MSG.
 
-Law: a length outside 16 … `limit` is refused before one byte of that size is kept; bytes are copied only where a
-message came in more than one piece or shared its piece with another.
+Law: a length outside 16 … `limit`, or a client's opcode that MongoDB never had, is refused before the bytes behind it
+are waited for; bytes are copied only where a message came in more than one piece or shared its piece with another.
 
 Streaming of requests, when it comes, swaps `MessageReader` for a `PieceReader`: both are fed alike, and every consumer
 of pieces already knows `first` and `last`.
@@ -17,11 +17,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from .header import HEADER, HEADER_BYTES, Header, check_length
+from .header import HEADER, HEADER_BYTES, Header, Opcode, check_length
 
 # A first piece holds the header and, in an OP_MSG, the four bytes of flagBits behind it.
 _FIRST_BYTES: Final = 20
 _HEADER_OF: Final = HEADER.unpack_from
+_OPCODES: Final = frozenset(Opcode)
 
 
 class FramingError(ValueError):
@@ -102,10 +103,14 @@ class MessageReader:
             joined = b"".join(self._chunks)  # tiny pieces at the very start of a message
             self._chunks.clear()
             self._chunks.append(joined)
-        length = int(_HEADER_OF(self._chunks[0])[0])
+        length, _, _, opcode = _HEADER_OF(self._chunks[0])
         if not check_length(length, self._limit):
             self._failed = True
             raise _impossible(length, self._limit)
+        if opcode not in _OPCODES:
+            # TLS or HTTP at this port: waiting for the “message” to be whole would be waiting for ever.
+            self._failed = True
+            raise FramingError(f"opcode {opcode} is none of MongoDB's")
         self._need = length
         return True
 

@@ -242,6 +242,17 @@ async def test_what_nobody_serves_ends_at_once(admin: Client, shop: str, account
     assert (await show(admin, abandoned))["end_reason"] == "failed_to_start"
 
 
+async def test_what_its_user_is_done_with_ends_even_if_the_gateway_did_not_hear_it(
+    control: Any, admin: Client, shop: str, gateway: Machine, account: dict[str, Any]
+) -> None:
+    session_id = await active(admin, shop, gateway)
+    await admin.post(f"{PREFIX}/sessions/{session_id}/abandon")
+    assert (await lease(gateway, session_id))[0].status_code == 403
+    control.clock.forward(minutes=11)
+    await sweep(control)
+    assert (await show(admin, session_id))["end_reason"] == "client_closed"
+
+
 async def test_a_heartbeat_renews_and_orders(
     control: Any, admin: Client, shop: str, gateway: Machine, account: dict[str, Any]
 ) -> None:

@@ -53,6 +53,7 @@ class End:
 
     reason: str
     message: str | None = None
+    confirmed: bool = True  # whether the gateway said so
 
 
 class InterruptedBeforeReadyError(Exception):
@@ -123,7 +124,7 @@ class LocalProxy:
         await asyncio.wait({following}, timeout=_BYE_SECONDS)
         if following.done() and not following.exception() and following.result().reason == "client_closed":
             return following.result()
-        return End("client_closed")
+        return End("client_closed", confirmed=False)
 
     # --- control stream -------------------------------------------------------------------------------------------
 

@@ -86,6 +86,8 @@ def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main:
         raise
     finally:
         view.close()
+    if not end.confirmed:
+        _abandon(settings, grant.session.id)
     counted = _counted(settings, grant.session.id)
     view.ended(
         EndFacts(
@@ -112,7 +114,7 @@ async def _live(grant: SessionGrant, key: certs.PrivateKey, main: Listener, view
 
 
 def _abandon(settings: Settings, session_id: str) -> None:
-    """Tell the control plane that nobody will use the session; it finds out by itself if this fails."""
+    """Tell the control plane that nobody uses the session any more; it finds out by itself if this fails."""
     try:
         with settings.api(timeout_s=_SUMMARY_SECONDS) as client:
             client.call("POST", path("sessions", session_id, "abandon"))

@@ -58,7 +58,7 @@ def build(access: AccessService, gateways: GatewayAccess) -> APIRouter:
     async def abandon_session(
         session_id: str, actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]
     ) -> Session:
-        """Say that a session of one's own never got ready."""
+        """Say that one is done with a session of one's own, where its gateway may not have heard it."""
         return await access.abandon(actor, session_id)
 
     @router.post("/gateway/leases")

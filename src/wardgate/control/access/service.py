@@ -202,7 +202,7 @@ class AccessService:
         return await self._describe(row)
 
     async def abandon(self, actor: Actor, session_id: str) -> Session:
-        """Its own user's CLI gave up before it was ready."""
+        """Its own user's CLI is done with it: it gave up before it was ready, or its gateway did not hear the end."""
         async with self._database.write() as session:
             row = await self.visible(session, actor, session_id)
             if row.user_id != actor.user_id:
@@ -210,6 +210,8 @@ class AccessService:
             if row.status is SessionStatus.STARTING:
                 message = "The local proxy gave up before the session was ready."
                 await self._lifecycle.want_end(session, row, EndReason.FAILED_TO_START, message, actor.cause)
+            elif row.status is SessionStatus.ACTIVE:
+                await self._lifecycle.want_end(session, row, EndReason.CLIENT_CLOSED, None, actor.cause)
         self._lifecycle.push(row)
         return await self._describe(row)
 
