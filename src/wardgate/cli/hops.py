@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ..api.models import Hop, TestResult
-from .output import safe, show
+from ..api.models import Account, Hop, Resource, TestResult
+from .output import line, print_json, safe, show
 
 
 def print_hops(context: dict[str, Any]) -> None:
@@ -19,6 +19,18 @@ def print_hops(context: dict[str, Any]) -> None:
     except ValidationError:
         return
     print_test(result, stderr=True)
+
+
+def tell_saved(saved: Resource | Account, as_json: bool, sentence: str) -> None:
+    """A form that was saved: what is noteworthy about it, and the test that it passed."""
+    if as_json:
+        print_json(saved)
+        return
+    line(sentence)
+    for warning in saved.warnings:
+        line(f"note: {warning}", stderr=True)
+    if saved.test is not None:
+        print_test(saved.test)
 
 
 def print_test(result: TestResult, *, stderr: bool = False) -> None:

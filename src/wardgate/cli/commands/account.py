@@ -11,7 +11,7 @@ from ...api.models import Account, AccountCreate, AccountUpdate
 from .. import options
 from ..exits import Exit, ExitError
 from ..forms import build, path
-from ..hops import print_test
+from ..hops import tell_saved
 from ..output import exact, line, print_facts, print_json, print_table, when
 from ..settings import Settings
 
@@ -19,17 +19,6 @@ from ..settings import Settings
 def resource(function: options.Command) -> options.Command:
     """`--resource`, given as `resource`."""
     return click.option("--resource", required=True, help="The resource that it is a user of.")(function)
-
-
-def _told(account: Account, as_json: bool, verb: str) -> None:
-    if as_json:
-        print_json(account)
-        return
-    line(f"Account {account.name} on {account.resource} is {verb}.")
-    for warning in account.warnings:
-        line(f"note: {warning}", stderr=True)
-    if account.test is not None:
-        print_test(account.test)
 
 
 @click.command()
@@ -63,7 +52,7 @@ def add(
         saved = client.post(
             path("projects", project_id, "resources", resource, "accounts"), Account, body, {"no_test": no_test}
         )
-    _told(saved, as_json, "saved")
+    tell_saved(saved, as_json, f"Account {saved.name} on {saved.resource} is saved.")
 
 
 def _password(from_stdin: bool) -> SecretStr:
@@ -166,7 +155,7 @@ def update(
     place = path("projects", project_id, "resources", resource, "accounts", name)
     with settings.api() as client:
         saved = client.patch(place, Account, build(AccountUpdate, **changes), {"no_test": no_test})
-    _told(saved, as_json, "changed")
+    tell_saved(saved, as_json, f"Account {saved.name} on {saved.resource} is changed.")
 
 
 @click.command()

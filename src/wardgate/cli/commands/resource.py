@@ -11,7 +11,7 @@ from ...api.models import Resource, ResourceCreate, ResourceUpdate, TestResult
 from .. import options
 from ..exits import Exit, ExitError
 from ..forms import build, path
-from ..hops import print_test
+from ..hops import print_test, tell_saved
 from ..output import exact, line, print_facts, print_json, print_table, when
 from ..settings import Settings
 
@@ -25,17 +25,6 @@ def _read_ca(file: Path | None) -> str | None:
         raise ExitError(
             "invalid_ca_file", f"The CA certificate {file} can't be read: give a PEM file.", Exit.USAGE
         ) from error
-
-
-def _told(resource: Resource, as_json: bool, verb: str) -> None:
-    if as_json:
-        print_json(resource)
-        return
-    line(f"Resource {resource.name} is {verb}.")
-    for warning in resource.warnings:
-        line(f"note: {warning}", stderr=True)
-    if resource.test is not None:
-        print_test(resource.test)
 
 
 @click.command()
@@ -76,7 +65,7 @@ def add(
     )
     with settings.api() as client:
         saved = client.post(path("projects", project_id, "resources"), Resource, body, {"no_test": no_test})
-    _told(saved, as_json, "saved")
+    tell_saved(saved, as_json, f"Resource {saved.name} is saved.")
 
 
 @click.command(name="list")
@@ -165,7 +154,7 @@ def update(
     body = build(ResourceUpdate, **changes)
     with settings.api() as client:
         saved = client.patch(path("projects", project_id, "resources", name), Resource, body, {"no_test": no_test})
-    _told(saved, as_json, "changed")
+    tell_saved(saved, as_json, f"Resource {saved.name} is changed.")
 
 
 @click.command()
