@@ -9,9 +9,23 @@ import sys
 
 import pytest
 
+from wardgate.cli.access import owner
 from wardgate.cli.access.owner import Owner, owner_of_peer
 
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc/net/tcp is Linux's")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells whose a socket is")
+
+
+@pytest.fixture(params=["sock_diag", "/proc/net/tcp"], autouse=True)
+def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with either way to ask."""
+    if request.param == "/proc/net/tcp":
+        monkeypatch.setattr(owner, "_ask", _refuse)
+    else:
+        monkeypatch.setattr(owner, "_look_up", _refuse)
+
+
+def _refuse(*_: object) -> None:
+    raise OSError("not to be had")
 
 
 @linux
@@ -89,5 +103,20 @@ def test_a_connection_that_is_gone_belongs_to_nobody() -> None:
     assert owner_of_peer(socket.AF_INET, ("127.0.0.1", 1), ("127.0.0.1", 2)) is Owner.OTHERS
 
 
+@linux
+def test_a_listener_is_no_connection() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        assert owner_of_peer(socket.AF_INET, server.getsockname(), ("127.0.0.1", 2)) is Owner.OTHERS
+
+
 def test_a_family_that_is_not_listed_is_unknown() -> None:
     assert owner_of_peer(socket.AF_UNIX, ("", 0), ("", 0)) is Owner.UNKNOWN
+
+
+@linux
+def test_a_system_that_tells_nothing_is_said_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owner, "_ask", _refuse)
+    monkeypatch.setattr(owner, "_look_up", _refuse)
+    assert owner_of_peer(socket.AF_INET, ("127.0.0.1", 1), ("127.0.0.1", 2)) is Owner.UNKNOWN
