@@ -1,9 +1,10 @@
 """`make bench`: what wardgate costs, beside no proxy and beside HAProxy doing nothing but the same hops.
 
 All ways are up at the same time and measured in turns: in every round each workload runs on each way, every round
-begins with another way, and what is reported is the median of the rounds, so that a noisy minute hits all alike. The
-load generator is one process a way (load.py); the spool, MongoDB's data and every log lie in one folder on a real disk
-(`bench/.work`, or WARDGATE_BENCH_DIR). Everything is started by us and ended by its own pid.
+begins with another way, and what is reported is the median of the rounds, so that a noisy minute hits all alike. No
+measurement begins before what the one before left to do is done (records on their way to the control plane, MongoDB's
+checkpoint). The load generator is one process a way (load.py); the spool, MongoDB's data and every log lie in one
+folder on a real disk (`bench/.work`, or WARDGATE_BENCH_DIR). Everything is started by us and ended by its own pid.
 
     python -m bench [--quick] [--rounds N] [--ways direct,haproxy,wardgate]
 """
@@ -28,6 +29,7 @@ from . import report, ways
 from .facts import ROOT, facts
 from .generator import Generator, GeneratorFailedError, Job
 from .spool import raw
+from .watch import wait_quiet
 
 RESULTS = ROOT / "bench" / "results"
 NAMES = ("direct", "haproxy", "wardgate", "wardgate-process")
@@ -75,12 +77,15 @@ def measure(names: list[str], jobs: tuple[Job, ...], rounds: int, folder: Path) 
             ends.enter_context(Generator(way, folder))
             for way in ends.enter_context(ways.all_of(names, deployment, folder))
         ]
+        watched = {each for generator in generators for each in generator.way.processes}
         for number in range(rounds):
             turn = generators[number % len(generators) :] + generators[: number % len(generators)]
+            wait_quiet(watched)
             done: dict[str, Any] = {"fdatasync": raw(folder, SYNCS)}
             for job in jobs:
                 for generator in turn:
                     _tell(f"round {number + 1}/{rounds}: {job.name} {generator.way.name}")
+                    wait_quiet(watched)
                     done.setdefault(job.name, {})[generator.way.name] = generator.run(job)
                 if job.workload == "big_insert":
                     ways.drop_inserts(deployment)

@@ -51,6 +51,18 @@ def usage(processes: Iterable[Watched]) -> dict[str, Usage]:
     return {each.label: Usage(cpu_seconds(each.pid), peak_bytes(each.pid)) for each in processes}
 
 
+def wait_quiet(processes: Iterable[Watched], *, share: float = 0.1, pause: float = 0.25, timeout: float = 20.0) -> bool:
+    """Wait until all together use less than `share` of one core for `pause` seconds; whether they did in time."""
+    pids = {each.pid for each in processes}
+    until = time.monotonic() + timeout
+    while time.monotonic() < until:
+        before, began = sum(map(cpu_seconds, pids)), time.monotonic()
+        time.sleep(pause)
+        if sum(map(cpu_seconds, pids)) - before < share * (time.monotonic() - began):
+            return True
+    return False
+
+
 def children(pid: int) -> list[int]:
     """The processes that this one has started and not lost."""
     found = []

@@ -65,10 +65,11 @@ def database(folder: Path) -> Iterator[MongoDeployment]:
 
 
 def drop_inserts(deployment: MongoDeployment) -> None:
-    """Forget what the inserts left, so that every round starts alike."""
+    """Forget what the inserts left and have it on disk, so that every round starts alike."""
     with deployment.client() as client:
         client[DATABASE].bulk.drop()
         client[DATABASE].create_collection("bulk")
+        client.admin.command("fsync")
 
 
 def direct(deployment: MongoDeployment) -> Way:
