@@ -203,9 +203,19 @@ class Gateway:
         for task in dials:
             task.cancel()
         await asyncio.gather(*dials, return_exceptions=True)
-        await asyncio.sleep(0.05)  # transports close on later rounds of the loop
         assert not [each for each in self._transports if not each.is_closing()]
+        for transport in self._transports:
+            transport.abort()
+        await self._quiet()
         assert not self.streams
+
+    async def _quiet(self) -> None:
+        """Until every socket is closed: one that closes politely would outlive the loop and fail a later test."""
+        selector = getattr(self._loop, "_selector", None)  # asyncio's loops only; uvloop closes its own
+        for _ in range(400):
+            await asyncio.sleep(0.05 if selector is None else 0.005)
+            if selector is None or len(selector.get_map()) <= 1:  # the loop's own self-pipe is left
+                return
 
 
 Gateways = Callable[..., contextlib.AbstractContextManager[Gateway]]
