@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -53,9 +54,11 @@ def outcome(seq: int, *, more: bool = False, unacknowledged: bool = False) -> Co
 
 @asynccontextmanager
 async def opened(
-    folder: Path, numbers: Numbers = NUMBERS, sync: Callable[[int], None] = os.fdatasync
+    folder: Path, numbers: Numbers = NUMBERS, sync: Callable[[int], None] = os.fdatasync, *, quick: float = 0.0
 ) -> AsyncIterator[Spool]:
+    """`quick`: how long a sync may take to be done in the loop itself; by default all of them go to the thread."""
     spool = await Spool.open(folder, numbers, sync=sync)
+    spool._committer.quick = quick
     try:
         yield spool
     finally:
@@ -260,6 +263,91 @@ async def test_room_comes_back_when_segments_go(tmp_path: Path) -> None:
         assert len(spool.segments) == 2
         spool.release(spool.segments[0])
         recorder.append(intent(2000))
+
+
+async def test_who_waits_alone_on_a_quick_disk_is_not_handed_over(tmp_path: Path) -> None:
+    threads: list[str] = []
+
+    def sync(fd: int) -> None:
+        threads.append(threading.current_thread().name)
+        os.fdatasync(fd)
+
+    async with opened(tmp_path, sync=sync, quick=60.0) as spool:
+        recorder = Receiver().open_epoch(spool)
+        await durable(recorder, recorder.append(outcome(recorder.append(intent()))))  # tells how quick the disk is
+        async with asyncio.timeout(10):
+            while not spool._committer._idle:
+                await asyncio.sleep(0.001)
+        threads.clear()
+        seq = recorder.append(outcome(recorder.append(intent())))
+        assert recorder.durable() == seq
+        assert threads == [threading.main_thread().name]
+
+        others = recorder.append(intent())  # somebody else's command is under way: now there is a group to wait for
+        seq = recorder.append(outcome(recorder.append(intent())))
+        assert recorder.durable() < seq
+        await durable(recorder, recorder.append(outcome(others)))
+
+        spool._committer.quick = 0.0  # the disk was slow
+        seq = recorder.append(outcome(recorder.append(intent())))
+        assert recorder.durable() < seq
+        await durable(recorder, seq)
+
+
+async def test_a_sync_that_fails_in_the_loop_refuses_the_record(tmp_path: Path) -> None:
+    broken: list[int] = []
+    calls: list[int] = []
+
+    def sync(fd: int) -> None:
+        calls.append(fd)
+        if fd in broken:
+            raise OSError(errno.EIO, "Input/output error")
+        os.fdatasync(fd)
+
+    async with opened(tmp_path, sync=sync, quick=60.0) as spool:
+        failed: list[str] = []
+        recorder = Receiver().open_epoch(spool, on_failed=failed.append)
+        await durable(recorder, recorder.append(outcome(recorder.append(intent()))))
+        async with asyncio.timeout(10):
+            while not spool._committer._idle:
+                await asyncio.sleep(0.001)
+        seq = recorder.append(intent())
+        assert spool.current is not None
+        bad = spool.current.fd
+        broken.append(bad)
+        calls.clear()
+        with pytest.raises(RecordingFailed):
+            recorder.append(outcome(seq))
+        await asyncio.sleep(0)
+        assert len(failed) == 1
+        assert calls.count(bad) == 1
+
+
+async def test_a_disk_where_every_sync_fails_costs_no_file_after_file(tmp_path: Path) -> None:
+    """Found in a test that never ended: the fresh segment was synced although nothing had been written to it."""
+    broken = False
+    calls: list[int] = []
+
+    def sync(fd: int) -> None:
+        calls.append(fd)
+        if broken:
+            raise OSError(errno.EIO, "Input/output error")
+        os.fdatasync(fd)
+
+    async with opened(tmp_path, sync=sync) as spool:
+        failed: list[str] = []
+        recorder = Receiver().open_epoch(spool, on_failed=failed.append)
+        await durable(recorder, recorder.append(outcome(recorder.append(intent()))))
+        broken = True
+        calls.clear()
+        recorder.append(outcome(recorder.append(intent())))
+        async with asyncio.timeout(10):
+            while not failed or not spool._committer._idle:
+                await asyncio.sleep(0.001)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert len(calls) == 1
+        assert not spool.unsynced
 
 
 async def test_a_failed_sync_is_not_retried_and_ends_its_sessions(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ class EpochRecorder:
         if self._strict:
             if type(record) is CommandOutcome and not record.unacknowledged:
                 self._spool.sync_soon()
+                if self.failure is not None:
+                    raise RecordingFailed(self.failure)
             else:
                 self._spool.sync_later()
         else:

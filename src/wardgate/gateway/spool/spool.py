@@ -275,7 +275,7 @@ class Spool:
     def _sync_now(self) -> None:
         self._soon = False
         self._oldest = None
-        if not self._closed:
+        if not self._closed and not (self.in_flight == 0 and self._committer.sync_here()):
             self._committer.request()
 
     def _sync_oldest(self) -> None:
@@ -373,7 +373,7 @@ class Spool:
         for segment in self.segments:
             if segment.fd == fd:
                 self._segment_failed(segment, error)
-        self._committer.resume()
+        self._committer.resume(wanted=self.unsynced)
 
     # --- for the shipper ---
 
