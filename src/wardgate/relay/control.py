@@ -42,7 +42,7 @@ class GatewayControl(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Look at the certificate; only a gateway stays."""
-        self._transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         try:
             identity = peer_identity(tls.getpeercert(binary_form=True) or b"")

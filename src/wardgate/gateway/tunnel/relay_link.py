@@ -204,7 +204,7 @@ class _Control(asyncio.Protocol):
         self.failure: WardgateError | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop\'s transports are no subclass
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass
 
     def send(self, frame: frames.Frame) -> None:
         if self._transport is not None and not self._transport.is_closing():
