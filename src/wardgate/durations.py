@@ -15,8 +15,11 @@ SHORTEST = timedelta(seconds=5)
 LONGEST = timedelta(days=30)
 
 
-def parse(text: str) -> timedelta:
-    """The duration that `text` says, between `SHORTEST` and `LONGEST`; WardgateError `invalid_duration` otherwise."""
+def parse(text: str, *, longest: timedelta = LONGEST, what: str = "a session") -> timedelta:
+    """The duration that `text` says, from `SHORTEST` to `longest`; WardgateError `invalid_duration` otherwise.
+
+    `what` names what lasts so long, for the sentence of the error.
+    """
     match = _PATTERN.fullmatch(text)
     if match is None or not text:
         raise WardgateError(
@@ -26,9 +29,9 @@ def parse(text: str) -> timedelta:
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     duration = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if duration < SHORTEST:
-        raise WardgateError("invalid_duration", f"“{text}” is too short: a session lasts at least 5s.")
-    if duration > LONGEST:
-        raise WardgateError("invalid_duration", f"“{text}” is too long: a session lasts at most 30d.")
+        raise WardgateError("invalid_duration", f"“{text}” is too short: {what} lasts at least 5s.")
+    if duration > longest:
+        raise WardgateError("invalid_duration", f"“{text}” is too long: {what} lasts at most {format(longest)}.")
     return duration
 
 

@@ -20,6 +20,7 @@ class Kind(StrEnum):
     """What an id names; the value is its prefix."""
 
     ACCOUNT = "acc"
+    BINDING = "bnd"
     GATEWAY = "gw"
     PROJECT = "prj"
     RELAY = "rly"

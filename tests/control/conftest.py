@@ -14,9 +14,10 @@ from pathlib import Path
 import httpx2
 import pytest
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from wardgate.control.audit_log import Cause
+from wardgate.control.audit_log.model import AuditEvent
 from wardgate.control.db import Base, Database
 from wardgate.control.db.engine import sqlite_url
 from wardgate.control.identity.actor import Scope
@@ -78,6 +79,11 @@ class Control:
         """How many rows `table` has."""
         async with self.services.database.read() as session:
             return int(await session.scalar(text(f"SELECT count(*) FROM {table}")) or 0)
+
+    async def events(self) -> list[AuditEvent]:
+        """The control plane's own audit log."""
+        async with self.services.database.read() as session:
+            return list(await session.scalars(select(AuditEvent).order_by(AuditEvent.seq)))
 
     async def user(self, email: str, *roles: tuple[Role, Scope]) -> httpx2.AsyncClient:
         """A new user with `roles`, logged in."""

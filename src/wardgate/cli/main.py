@@ -31,6 +31,20 @@ _PROJECT = {
     "create": Place(f"{_HERE}.project:create", "Make a project."),
     "list": Place(f"{_HERE}.project:list_", "List the projects that you can see."),
 }
+_USER = {
+    "create": Place(f"{_HERE}.user:create", "Make a user, who has no role yet."),
+    "list": Place(f"{_HERE}.user:list_", "List the users and their roles."),
+    "show": Place(f"{_HERE}.user:show", "Show one user."),
+    "password": Place(f"{_HERE}.user:password", "Change your password, or give somebody a new one."),
+    "disable": Place(f"{_HERE}.user:disable", "Keep a user out; their sign-ins and sessions end."),
+    "enable": Place(f"{_HERE}.user:enable", "Let a disabled user in again."),
+    "remove": Place(f"{_HERE}.user:remove", "Remove a user; their sessions end, their records stay."),
+}
+_ROLE = {
+    "grant": Place(f"{_HERE}.role:grant", "Give a user a role at a place."),
+    "list": Place(f"{_HERE}.role:list_", "List who has which role where."),
+    "revoke": Place(f"{_HERE}.role:revoke", "Take a role back; sessions that stood on it end."),
+}
 _RESOURCE = {
     "add": Place(f"{_HERE}.resource:add", "Add a MongoDB deployment; it is tested through its gateway first."),
     "list": Place(f"{_HERE}.resource:list_", "List a project's resources."),
@@ -67,6 +81,8 @@ _TOP = {
     "whoami": Place(f"{_HERE}.login:whoami", "Show who you are, and where."),
     "pam": Place("wardgate.cli.main:pam", "Resources, accounts, access and sessions."),
     "project": Place("wardgate.cli.main:project", "Projects."),
+    "user": Place("wardgate.cli.main:user", "Users."),
+    "role": Place("wardgate.cli.main:role", "Who may do what, where, and until when."),
     "gateway": Place("wardgate.cli.main:gateway", "The programs beside the databases."),
     "relay": Place("wardgate.cli.main:relay", "The programs that join people and gateways."),
     "server": Place("wardgate.control.command:cli", "The control plane.", "server"),
@@ -75,6 +91,8 @@ _TOP = {
 gateway = LazyGroup("gateway", _GATEWAY, help="The programs beside the databases, which log in and record.")
 relay = LazyGroup("relay", _RELAY, help="The programs that join people and gateways, and can read nothing.")
 project = LazyGroup("project", _PROJECT, help="Projects: a team's space.")
+user = LazyGroup("user", _USER, help="Users: the people who may log in.")
+role = LazyGroup("role", _ROLE, help="Roles: who may do what, where, and until when.")
 resource = LazyGroup("resource", _RESOURCE, help="Resources: guarded MongoDB deployments.")
 account = LazyGroup("account", _ACCOUNT, help="Accounts: the MongoDB users that people reach through wardgate.")
 session = LazyGroup("session", _SESSION, help="Sessions: who reached what, and every command.")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 
 from ..net import logs
 
@@ -16,11 +17,12 @@ _log = logs.get("control.jobs")
 
 @dataclass(frozen=True, slots=True)
 class Background:
-    """`work` every `seconds`, the first time at once."""
+    """`work` every `seconds`, the first time at once, and soon after `wake` is set."""
 
     name: str
     work: Callable[[], Awaitable[None]]
     seconds: float
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Jobs:
@@ -43,8 +45,11 @@ class Jobs:
 
 async def _repeat(job: Background) -> None:
     while True:
+        job.wake.clear()  # before the work, which may miss what changes while it runs
         try:
             await job.work()
         except Exception as error:
             _log.error("background job failed", job=job.name, error=type(error).__name__)
-        await asyncio.sleep(job.seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(job.seconds):
+                await job.wake.wait()

@@ -20,7 +20,9 @@ from .identity.actor import ORGANISATION
 from .identity.passwords import PasswordHasher
 from .identity.permissions import Role
 from .identity.service import IdentityService
+from .identity.users import UserService
 from .jobs import Background
+from .members import BindingService
 from .projects import ProjectService
 from .records import ObjectFolder, RecordService, latest_head
 from .resources import AccountService, ResourceCatalogue, ResourceService
@@ -47,6 +49,8 @@ class Services:
     keys: AuditKeys
     audit_log: AuditLog
     identity: IdentityService
+    users: UserService
+    bindings: BindingService
     projects: ProjectService
     hub: LinkHub
     machine_guard: MachineGuard
@@ -87,6 +91,8 @@ async def open_services(
     audit_log = AuditLog(sources)
     identity = IdentityService(database, audit_log, sources, numbers, hasher or PasswordHasher())
     projects = ProjectService(database, audit_log, sources)
+    users = UserService(database, audit_log, sources, identity)
+    bindings = BindingService(database, audit_log, sources, identity, users, projects)
     hub = LinkHub()
     enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
     fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub)
@@ -99,6 +105,9 @@ async def open_services(
     gateways = GatewayAccess(database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head)
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
+    sweeping = Background("access", sweep, _ACCESS_SWEEP)
+    users.on_rights_lost.append(sweeping.wake.set)
+    bindings.on_rights_lost.append(sweeping.wake.set)
     objects = ObjectFolder(settings.data_dir / "records")
     records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects)
     return Services(
@@ -111,6 +120,8 @@ async def open_services(
         keys=keys,
         audit_log=audit_log,
         identity=identity,
+        users=users,
+        bindings=bindings,
         projects=projects,
         hub=hub,
         machine_guard=MachineGuard(database, sources, settings.public_url),
@@ -124,7 +135,7 @@ async def open_services(
         records=records,
         background=(
             Background("identity", identity.sweep, _TOKEN_SWEEP),
-            Background("access", sweep, _ACCESS_SWEEP),
+            sweeping,
             Background("records", records.sweep, _ACCESS_SWEEP),
         ),
     )

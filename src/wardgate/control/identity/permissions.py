@@ -14,6 +14,9 @@ class Permission(StrEnum):
     """`ACCOUNT_…` are checked at one account, `RESOURCE_…` at one resource, and so on; `SELF_…` need a login only,
     `MACHINE_…` the signed assertion of a gateway or relay."""
 
+    ACCOUNT_BINDING_CREATE = "account:binding:create"
+    ACCOUNT_BINDING_DELETE = "account:binding:delete"
+    ACCOUNT_BINDING_READ = "account:binding:read"
     ACCOUNT_DETAILS_DELETE = "account:details:delete"
     ACCOUNT_DETAILS_READ = "account:details:read"
     ACCOUNT_DETAILS_TEST = "account:details:test"
@@ -30,6 +33,10 @@ class Permission(StrEnum):
     ORGANISATION_RELAY_CREATE = "organisation:relay:create"
     ORGANISATION_RELAY_READ = "organisation:relay:read"
     ORGANISATION_RELAY_REVOKE = "organisation:relay:revoke"
+    ORGANISATION_USER_CREATE = "organisation:user:create"
+    ORGANISATION_USER_DELETE = "organisation:user:delete"
+    ORGANISATION_USER_READ = "organisation:user:read"
+    ORGANISATION_USER_UPDATE = "organisation:user:update"
     PROJECT_DETAILS_READ = "project:details:read"
     PROJECT_GATEWAY_CREATE = "project:gateway:create"
     PROJECT_GATEWAY_READ = "project:gateway:read"
@@ -41,6 +48,7 @@ class Permission(StrEnum):
     RESOURCE_DETAILS_TEST = "resource:details:test"
     RESOURCE_DETAILS_UPDATE = "resource:details:update"
     SELF_IDENTITY_READ = "self:identity:read"
+    SELF_PASSWORD_UPDATE = "self:password:update"  # noqa: S105 - the name of a permission
     SELF_SIGN_IN_END = "self:sign-in:end"
 
 
@@ -61,6 +69,7 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.ADMIN: frozenset(Permission) - SELF - MACHINE,
     Role.AUDITOR: frozenset(
         {
+            Permission.ACCOUNT_BINDING_READ,
             Permission.ACCOUNT_DETAILS_READ,
             Permission.ACCOUNT_OWN_SESSION_READ,
             Permission.ACCOUNT_RECORD_READ,

@@ -74,9 +74,13 @@ class IdentityService:
     async def prepare_user(self, email: str, password: Secret) -> NewUser:
         """What `add_user` takes: checked, and the password hashed, which is too slow for a `write()` block."""
         address = normal_email(email)
+        return NewUser(self._sources.new_id(Kind.USER), address, await self.hash_password(password))
+
+    async def hash_password(self, password: Secret) -> str:
+        """What is kept of a new password; too slow for a `write()` block."""
         if not password:
             raise ProblemError(ProblemCode.INVALID_REQUEST, "The password is empty.")
-        return NewUser(self._sources.new_id(Kind.USER), address, await self._hasher.hash(password))
+        return await self._hasher.hash(password)
 
     async def add_user(self, session: AsyncSession, cause: Cause, new: NewUser) -> None:
         """Add a prepared user inside a caller's `write()` block; ProblemError `conflict`."""
@@ -103,21 +107,20 @@ class IdentityService:
         scope: Scope,
         *,
         expires_at: datetime | None = None,
-    ) -> None:
+    ) -> RoleBindingRow:
         """`grant` inside a caller's `write()` block."""
-        session.add(
-            RoleBindingRow(
-                id=self._sources.randomness(16).hex(),
-                user_id=user_id,
-                role=role,
-                project_id=scope.project_id,
-                resource_id=scope.resource_id,
-                account_id=scope.account_id,
-                created_at=self._sources.now(),
-                created_by=cause.actor_id,
-                expires_at=expires_at,
-            )
+        row = RoleBindingRow(
+            id=self._sources.new_id(Kind.BINDING),
+            user_id=user_id,
+            role=role,
+            project_id=scope.project_id,
+            resource_id=scope.resource_id,
+            account_id=scope.account_id,
+            created_at=self._sources.now(),
+            created_by=cause.actor_id,
+            expires_at=expires_at,
         )
+        session.add(row)
         await session.flush()
         await self._audit_log.append(
             session,
@@ -131,11 +134,18 @@ class IdentityService:
                 "expires_at": expires_at.isoformat() if expires_at else None,
             },
         )
+        return row
 
     # --- logins ---------------------------------------------------------------------------------------------------
 
     async def login(self, email: str, password: Secret, cause: Cause) -> Tokens:
         """Tokens for the right password. ProblemError `invalid_credentials` or `rate_limited`."""
+        user = await self.check_password(email, password, cause)
+        cause = Cause(user.email, user.id, cause.address, cause.request_id)
+        return await self._sign_in(user, cause)
+
+    async def check_password(self, email: str, password: Secret, cause: Cause) -> UserRow:
+        """Whose password that is. ProblemError `invalid_credentials` or `rate_limited`."""
         account = email.strip().lower()
         address = cause.address or "unknown"
         wait = self._limiter.take(address, account, self._sources.now().timestamp())
@@ -156,8 +166,7 @@ class IdentityService:
                 await self._audit_log.append(session, cause, Event.USER_LOGIN_FAILED, user.id if user else None)
             raise ProblemError(ProblemCode.INVALID_CREDENTIALS, "The e-mail address or the password is wrong.")
         self._limiter.succeeded(address, account)
-        cause = Cause(user.email, user.id, cause.address, cause.request_id)
-        return await self._sign_in(user, cause)
+        return user
 
     async def _sign_in(self, user: UserRow, cause: Cause) -> Tokens:
         now = self._sources.now()

@@ -2,19 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from .actor import Binding, Scope
 from .model import RoleBindingRow, SignInRow, TokenKind, TokenRow, UserRow
+from .permissions import Role
+
+_Column = InstrumentedAttribute[str | None]
 
 
 async def user_by_email(session: AsyncSession, email: str) -> UserRow | None:
     """The user with that (already lower-case) address."""
     found: UserRow | None = await session.scalar(select(UserRow).where(UserRow.email == email))
     return found
+
+
+async def user_by_id(session: AsyncSession, user_id: str) -> UserRow | None:
+    """The user with that id."""
+    return await session.get(UserRow, user_id)
+
+
+async def users(session: AsyncSession, *, after: str | None, limit: int) -> list[UserRow]:
+    """Users by id."""
+    query = select(UserRow).order_by(UserRow.id).limit(limit)
+    if after is not None:
+        query = query.where(UserRow.id > after)
+    return list(await session.scalars(query))
+
+
+async def other_owners(session: AsyncSession, *, user_id: str | None = None, binding_id: str | None = None) -> int:
+    """How many lasting administrators of the organisation there are without that user, or without that binding."""
+    query = (
+        select(func.count(RoleBindingRow.user_id.distinct()))
+        .join(UserRow, UserRow.id == RoleBindingRow.user_id)
+        .where(
+            RoleBindingRow.role == Role.ADMIN,
+            RoleBindingRow.project_id.is_(None),
+            RoleBindingRow.expires_at.is_(None),
+            UserRow.disabled_at.is_(None),
+        )
+    )
+    if user_id is not None:
+        query = query.where(RoleBindingRow.user_id != user_id)
+    if binding_id is not None:
+        query = query.where(RoleBindingRow.id != binding_id)
+    return int(await session.scalar(query) or 0)
+
+
+async def binding_rows(
+    session: AsyncSession,
+    readable: Sequence[Scope],
+    now: datetime,
+    *,
+    user_id: str | None,
+    at: Scope | None,
+    after: str | None,
+    limit: int,
+) -> list[tuple[RoleBindingRow, UserRow]]:
+    """Bindings in force by id: those at or below one of the `readable` places, of one user, or at exactly one place."""
+    query = (
+        select(RoleBindingRow, UserRow)
+        .join(UserRow, UserRow.id == RoleBindingRow.user_id)
+        .where(
+            or_(*(_below(scope) for scope in readable)),
+            or_(RoleBindingRow.expires_at.is_(None), RoleBindingRow.expires_at > now),
+        )
+        .order_by(RoleBindingRow.id)
+        .limit(limit)
+    )
+    if user_id is not None:
+        query = query.where(RoleBindingRow.user_id == user_id)
+    if at is not None:
+        columns = (RoleBindingRow.project_id, RoleBindingRow.resource_id, RoleBindingRow.account_id)
+        wanted = (at.project_id, at.resource_id, at.account_id)
+        query = query.where(
+            *(column.is_not_distinct_from(value) for column, value in zip(columns, wanted, strict=True))
+        )
+    if after is not None:
+        query = query.where(RoleBindingRow.id > after)
+    return [(row[0], row[1]) for row in await session.execute(query)]
+
+
+def _below(scope: Scope) -> ColumnElement[bool]:
+    """At `scope` or below it: `Scope.covers` as a condition."""
+    return and_(true(), *(column == part for column, part in _parts(scope) if part is not None))
+
+
+def _parts(scope: Scope) -> tuple[tuple[_Column, str | None], ...]:
+    """The columns of a binding's place and what `scope` has there."""
+    return (
+        (RoleBindingRow.project_id, scope.project_id),
+        (RoleBindingRow.resource_id, scope.resource_id),
+        (RoleBindingRow.account_id, scope.account_id),
+    )
 
 
 async def live_sign_in(
@@ -59,6 +144,15 @@ async def revoke_sign_in(session: AsyncSession, sign_in_id: str, now: datetime) 
     """End a login: its tokens go at once."""
     await session.execute(update(SignInRow).where(SignInRow.id == sign_in_id).values(revoked_at=now))
     await session.execute(delete(TokenRow).where(TokenRow.sign_in_id == sign_in_id))
+
+
+async def revoke_sign_ins(session: AsyncSession, user_id: str, now: datetime, *, keep: str | None = None) -> None:
+    """End every login of a user but `keep`: their tokens go at once."""
+    theirs = select(SignInRow.id).where(SignInRow.user_id == user_id, SignInRow.id.is_distinct_from(keep))
+    await session.execute(delete(TokenRow).where(TokenRow.sign_in_id.in_(theirs)))
+    await session.execute(
+        update(SignInRow).where(SignInRow.id.in_(theirs), SignInRow.revoked_at.is_(None)).values(revoked_at=now)
+    )
 
 
 async def delete_expired_tokens(session: AsyncSession, now: datetime) -> None:

@@ -52,6 +52,10 @@ class ProjectService:
         async with self._database.read() as session:
             return _describe(await self.must_exist(session, project_id))
 
+    async def exists(self, session: AsyncSession, project_id: str) -> bool:
+        """Whether there is a project with that id."""
+        return await store.by_id(session, project_id) is not None
+
     async def must_exist(self, session: AsyncSession, project_id: str) -> ProjectRow:
         """The project's row, for services that put something into it; ProblemError `not_found`."""
         row = await store.by_id(session, project_id)

@@ -1,0 +1,104 @@
+"""`wardgate role …`: who may do what, where, and until when."""
+
+from __future__ import annotations
+
+import click
+
+from ...api.client import ApiClient
+from ...api.models import Account, Resource
+from ...api.people import Binding, BindingCreate
+from .. import options
+from ..exits import Exit, ExitError
+from ..forms import build, path
+from ..output import line, print_json, print_table, when
+from ..settings import Settings
+
+
+def _place(function: options.Command) -> options.Command:
+    """`--project-id`, `--resource` and `--account`: where."""
+    function = click.option("--account", help="At this account of the resource only.")(function)
+    function = click.option("--resource", help="At this resource of the project only.")(function)
+    return click.option("--project-id", metavar="PRJ", help="In this project.")(function)
+
+
+def _scope(client: ApiClient, project_id: str | None, resource: str | None, account: str | None) -> str | None:
+    """The id of the place that the options name; None without any."""
+    if (account is not None and resource is None) or (resource is not None and project_id is None):
+        raise ExitError("place_incomplete", "--account needs --resource, and that needs --project-id.", Exit.USAGE)
+    if project_id is None or resource is None:
+        return project_id
+    place = ["projects", project_id, "resources", resource]
+    if account is None:
+        return client.get(path(*place), Resource).id
+    return client.get(path(*place, "accounts", account), Account).id
+
+
+@click.command()
+@click.argument("role", type=click.Choice(["admin", "auditor", "connector"]))
+@click.option("--user", required=True, help="E-mail address or id.")
+@_place
+@click.option("--organisation", is_flag=True, help="Everywhere.")
+@click.option("--duration", metavar="D", help="Until then, as 30d; without it, until it is revoked.")
+@options.json_output
+@options.settings
+def grant(
+    settings: Settings,
+    role: str,
+    user: str,
+    project_id: str | None,
+    resource: str | None,
+    account: str | None,
+    organisation: bool,
+    duration: str | None,
+    as_json: bool,
+) -> None:
+    """Give a user ROLE at a place: admin administers, connector opens sessions, auditor reads them."""
+    if organisation == (project_id is not None):
+        raise ExitError("place_missing", "Say where: with --project-id, or with --organisation.", Exit.USAGE)
+    with settings.api() as client:
+        scope = _scope(client, project_id, resource, account) or "organisation"
+        body = build(BindingCreate, user=user, role=role, scope=scope, duration=duration)
+        made = client.post("/bindings", Binding, body)
+    if as_json:
+        print_json(made)
+        return
+    until = "" if made.expires_at is None else f", for {duration}"
+    line(f"{made.user} is {made.role} at {made.scope}{until} ({made.id}).")
+
+
+@click.command(name="list")
+@click.option("--user", help="Of this user only: e-mail address or id.")
+@_place
+@options.json_output
+@options.settings
+def list_(
+    settings: Settings,
+    user: str | None,
+    project_id: str | None,
+    resource: str | None,
+    account: str | None,
+    as_json: bool,
+) -> None:
+    """List who has which role; with a place, the roles bound exactly there."""
+    with settings.api() as client:
+        scope = _scope(client, project_id, resource, account)
+        asked = {name: value for name, value in (("user", user), ("scope", scope)) if value is not None}
+        bindings = list(client.pages("/bindings", Binding, asked))
+    if as_json:
+        print_json(bindings)
+        return
+    print_table(
+        ("USER", "ROLE", "PLACE", "GRANTED", "ENDS", "ID"),
+        [(b.user, b.role, b.scope, when(b.created_at), when(b.expires_at), b.id) for b in bindings],
+        empty="No role is bound there: give one with `wardgate role grant`.",
+    )
+
+
+@click.command()
+@click.argument("binding")
+@options.settings
+def revoke(settings: Settings, binding: str) -> None:
+    """Take the role BINDING (its id, from `role list`) back; sessions that stood on it end."""
+    with settings.api() as client:
+        client.call("DELETE", path("bindings", binding))
+    line(f"Binding {binding} is revoked.")

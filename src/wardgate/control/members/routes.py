@@ -1,0 +1,105 @@
+"""Users and roles over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query
+
+from ...api.models import Page
+from ...api.people import Binding, BindingCreate, PasswordChange, PasswordReset, UserCreate, UserDetails
+from ...secret import Secret
+from ..identity import Actor, Permission, requires
+from ..identity.users import UserService
+from ..paging import Paging, paging
+from .service import BindingService
+
+_Paging = Annotated[Paging, Depends(paging)]
+_Updater = Annotated[Actor, Depends(requires(Permission.ORGANISATION_USER_UPDATE))]
+
+
+def build(users: UserService, bindings: BindingService) -> APIRouter:
+    """The routes below `/users` and `/bindings`, and one's own password."""
+    router = APIRouter()
+    _users(router, users)
+    _passwords(router, users)
+    _bindings(router, bindings)
+    return router
+
+
+def _users(router: APIRouter, users: UserService) -> None:
+    @router.post("/users", status_code=201, tags=["users"])
+    async def create_user(
+        body: UserCreate, actor: Annotated[Actor, Depends(requires(Permission.ORGANISATION_USER_CREATE))]
+    ) -> UserDetails:
+        """Make a user, who has no role yet."""
+        return await users.create(actor, body.email, Secret(body.password.get_secret_value()))
+
+    @router.get("/users", tags=["users"], dependencies=[Depends(requires(Permission.ORGANISATION_USER_READ))])
+    async def list_users(page: _Paging) -> Page[UserDetails]:
+        """All users and their roles."""
+        return await users.page(page)
+
+    @router.get("/users/{user}", tags=["users"], dependencies=[Depends(requires(Permission.ORGANISATION_USER_READ))])
+    async def get_user(user: str) -> UserDetails:
+        """One user, by id or e-mail address."""
+        return await users.get(user)
+
+    @router.delete("/users/{user}", status_code=204, tags=["users"])
+    async def delete_user(
+        user: str, actor: Annotated[Actor, Depends(requires(Permission.ORGANISATION_USER_DELETE))]
+    ) -> None:
+        """Remove a user; their sessions end, their records stay."""
+        await users.delete(actor, user)
+
+    @router.post("/users/{user}/disable", tags=["users"])
+    async def disable_user(user: str, actor: _Updater) -> UserDetails:
+        """Keep a user out; their sign-ins and sessions end."""
+        return await users.disable(actor, user)
+
+    @router.post("/users/{user}/enable", tags=["users"])
+    async def enable_user(user: str, actor: _Updater) -> UserDetails:
+        """Let a disabled user in again, with the roles that they had."""
+        return await users.enable(actor, user)
+
+
+def _passwords(router: APIRouter, users: UserService) -> None:
+    @router.post("/users/{user}/password", status_code=204, tags=["users"])
+    async def reset_password(user: str, body: PasswordReset, actor: _Updater) -> None:
+        """Give a user a new password; their sign-ins end."""
+        await users.reset_password(actor, user, Secret(body.password.get_secret_value()))
+
+    @router.post("/auth/password", status_code=204, tags=["identity"])
+    async def change_password(
+        body: PasswordChange, actor: Annotated[Actor, Depends(requires(Permission.SELF_PASSWORD_UPDATE))]
+    ) -> None:
+        """Change one's own password; the other sign-ins end."""
+        current, new = body.current_password.get_secret_value(), body.new_password.get_secret_value()
+        await users.change_password(actor, Secret(current), Secret(new))
+
+
+def _bindings(router: APIRouter, bindings: BindingService) -> None:
+    @router.post("/bindings", status_code=201, tags=["roles"])
+    async def create_binding(
+        body: BindingCreate,
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_BINDING_CREATE, within=True))],
+    ) -> Binding:
+        """Bind a role to a user at a place, for ever or for a while."""
+        return await bindings.grant(actor, body)
+
+    @router.get("/bindings", tags=["roles"])
+    async def list_bindings(
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_BINDING_READ, within=True))],
+        page: _Paging,
+        user: Annotated[str | None, Query(max_length=254, description="Of this user: id or e-mail address.")] = None,
+        scope: Annotated[str | None, Query(max_length=64, description="At exactly this place.")] = None,
+    ) -> Page[Binding]:
+        """The bindings that you may read."""
+        return await bindings.page(actor, page, user=user, scope=scope)
+
+    @router.delete("/bindings/{binding}", status_code=204, tags=["roles"])
+    async def delete_binding(
+        binding: str, actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_BINDING_DELETE, within=True))]
+    ) -> None:
+        """Take a role back; sessions that stood on it end."""
+        await bindings.revoke(actor, binding)
