@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench docs format lint types floors deps clean .user
+.PHONY: help setup demo test check bench torture docs format lint types floors deps clean .user
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PYTEST_ARGS ?= -n 2 --dist loadgroup
@@ -26,6 +26,9 @@ check: .user lint types floors deps test ## everything that must be green before
 
 bench: .user ## direct against through wardgate, results to bench/results/
 	@$(BIN)/python -m bench
+
+torture: .user ## kills, elections and outages under load, minutes long (TORTURE_ARGS="--only kill9 --seed 7")
+	@$(BIN)/python -m torture $(TORTURE_ARGS)
 
 docs: .user ## write the reference parts of the documentation from the code, and check all of it
 	@$(BIN)/python tools/write_reference.py

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 LIMIT = 600
-ROOTS = ("src", "tests", "bench", "tools")
+ROOTS = ("src", "tests", "bench", "torture", "tools")
 
 
 def too_long(root: Path) -> list[str]:
