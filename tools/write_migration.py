@@ -25,7 +25,12 @@ async def write(revision: str, message: str) -> None:
         migrate.upgrade(connection)
         path = migrate.write_next(connection, schema.metadata(), message, revision)
         lines = path.read_text().splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if not line.strip().startswith("# ###")))
+        text = "".join(line for line in lines if not line.strip().startswith("# ###"))
+        # SQLite says 0 and 1 of a boolean's default; PostgreSQL takes none of them for one.
+        for number, word in (("0", "false"), ("1", "true")):
+            kind = "sa.Boolean(), server_default=sa."
+            text = text.replace(f"{kind}text('{number}')", f"{kind}{word}()")
+        path.write_text(text)
         subprocess.run([sys.executable, "-m", "ruff", "check", "--fix", "--silent", path], check=False)
         subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", path], check=True)
 

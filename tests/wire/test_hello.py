@@ -281,3 +281,39 @@ def test_changed_hellos_raise_remote_errors_only(raw: bytes, changes: list[tuple
         parse_reply(rewrite_reply(answer, HelloView(ADDRESSES, asks_mechanisms=True)))
     except RemoteProtocolError:
         pass
+
+
+# --- a set that is shown as a set of one
+
+
+MAIN = "127.0.0.1:31000"
+
+
+def test_a_single_port_shows_a_set_of_one() -> None:
+    document = shown(reply(REPLY), HelloView({}, single=MAIN))
+    assert (document["hosts"], document["me"], document["primary"]) == ([MAIN], MAIN, MAIN)
+    for gone in ("passives", "arbiters", "tags", "compression", "saslSupportedMechs"):
+        assert gone not in document
+    for kept in ("setName", "setVersion", "electionId", "topologyVersion", "ismaster", "operationTime"):
+        assert document[kept] == REPLY[kept]
+
+
+def test_a_single_port_at_a_former_primary_names_no_other() -> None:
+    """The moment between a step-down and the closing of the socket: `me` is in the set, and it is not the primary."""
+    former = {**REPLY, "me": "db2.internal:27017", "ismaster": False, "secondary": True}
+    document = shown(reply(former), HelloView({}, single=MAIN))
+    assert (document["hosts"], document["me"]) == ([MAIN], MAIN)
+    assert "primary" not in document
+
+
+@pytest.mark.parametrize("kind", [{"msg": "isdbgrid"}, {}])
+def test_a_single_port_changes_nothing_of_a_mongos_or_a_standalone(kind: dict[str, Any]) -> None:
+    raw = reply({"ismaster": True, **kind, "maxWireVersion": 17, "ok": 1.0})
+    parsed = parse_reply(raw)
+    assert rewrite_reply(parsed, HelloView({}, single=MAIN)) is parsed.raw
+
+
+def test_an_address_may_be_the_path_of_a_socket() -> None:
+    path = "/run/user/1000/wardgate-k2/mongodb.sock"
+    document = shown(reply(REPLY), HelloView({"db1.internal:27017": path}))
+    assert (document["hosts"], document["me"], document["primary"]) == ([path], path, path)

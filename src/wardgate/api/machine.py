@@ -166,7 +166,10 @@ class LeaseRequest(Request):
 class LeaseSecrets(BaseModel):
     """The sealed part of a lease."""
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     credentials: Credentials
+    local_password: str | None = Field(default=None, repr=False, description="What MongoDB clients may log in with.")
 
 
 class Lease(BaseModel):
@@ -183,6 +186,7 @@ class Lease(BaseModel):
     renew_by_s: float
     target: MongoTarget
     policy: Policy
+    local_auth: bool = Field(default=False, description="MongoDB clients must log in with the session password.")
     durability: Literal["strict", "process"] = "strict"
     audit_key_id: str
     audit_public_key: Binary = Field(description="X25519, raw; epoch keys are sealed to it.")

@@ -313,6 +313,7 @@ class SessionRequest(Request):
     duration: str = Field(max_length=32)
     reason: str | None = Field(default=None, max_length=1024)
     csr: str = Field(max_length=8192, description="PEM, P-256.")
+    local_auth: bool = Field(default=False, description="Require the session password of every MongoDB client.")
     client: ClientFacts = Field(default_factory=ClientFacts)
 
 
@@ -338,6 +339,7 @@ class Session(BaseModel):
     commands: int = 0
     errors: int = 0
     verification: VerificationState = VerificationState.OPEN
+    local_auth: bool = Field(default=False, description="Whether MongoDB clients must give the session password.")
     client: ClientFacts = Field(default_factory=ClientFacts)
 
 
@@ -359,6 +361,12 @@ class SessionGrant(BaseModel):
     gateway_ca: str = Field(description="PEM: the gateways intermediate, the only trust anchor for the gateway.")
     routes: list[Route]
     granted_s: float
+    local_password: str | None = Field(
+        default=None,
+        repr=False,
+        description="The session password, shown this once: MongoDB clients may log in with it; with `local_auth` they "
+        "must.",
+    )
     notices: list[str] = Field(default_factory=list)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from ..numbers import DEFAULT, Numbers
 from ..secret import Secret
-from .access import AccessService, GatewayAccess, Lifecycle, SessionDirectory, Sweep
+from .access import AccessService, GatewayAccess, Lifecycle, SessionDirectory, SessionPasswords, Sweep
 from .audit_log import AuditLog, Event
 from .audit_log.log import SYSTEM
 from .db import Database
@@ -101,8 +101,9 @@ async def open_services(
     accounts = AccountService(database, audit_log, sources, vault, resources, fleet, tests)
     catalogue = ResourceCatalogue(vault, fleet)
     lifecycle = Lifecycle(audit_log, sources, fleet)
-    access = AccessService(database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle)
-    gateways = GatewayAccess(database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head)
+    passwords = SessionPasswords(vault, sources)
+    access = AccessService(database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle, passwords)
+    gateways = GatewayAccess(database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head, passwords)
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
     sweeping = Background("access", sweep, _ACCESS_SWEEP)

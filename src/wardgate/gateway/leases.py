@@ -10,14 +10,16 @@ from dataclasses import dataclass, field
 from .. import sealing
 from ..api.machine import Credentials, Lease, LeaseRequest, LeaseSecrets, TestSecrets, TestSecretsRequest
 from ..net.machine import SignedClient
+from ..secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
 class LeasedSession:
-    """A lease with its credentials opened; the model's repr hides the password."""
+    """A lease with its secrets opened; no repr shows them."""
 
     lease: Lease
     credentials: Credentials = field(repr=False)
+    local_password: Secret | None = None  # what MongoDB clients may log in with
 
 
 async def fetch_lease(client: SignedClient, session_id: str) -> LeasedSession:
@@ -28,7 +30,8 @@ async def fetch_lease(client: SignedClient, session_id: str) -> LeasedSession:
     )
     plain = sealing.open_(private, sealing.lease_info(session_id, client.identity.id), lease.sealed)
     secrets = LeaseSecrets.model_validate_json(plain)
-    return LeasedSession(lease, secrets.credentials)
+    password = secrets.local_password
+    return LeasedSession(lease, secrets.credentials, None if password is None else Secret(password))
 
 
 async def fetch_test_credentials(client: SignedClient, test_id: str) -> Credentials:

@@ -194,7 +194,17 @@ class Sessions:
             on_failed=lambda reason: self._audit_failed(lease.session_id, reason),
         )
         hooks = Hooks(activated=self._activated, withdraw=self._withdraw, ended=self._ended)
-        return LiveSession(lease, self._client.identity.id, target, login, recorder, hooks, self._numbers, self._claims)
+        return LiveSession(
+            lease,
+            self._client.identity.id,
+            target,
+            login,
+            leased.local_password,
+            recorder,
+            hooks,
+            self._numbers,
+            self._claims,
+        )
 
     def _audit_failed(self, session_id: str, reason: str) -> None:
         session = self._live.get(session_id)

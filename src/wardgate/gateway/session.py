@@ -35,6 +35,7 @@ from ..numbers import Numbers
 from ..policy.decide import Policy
 from ..proxy.facts import SessionRules
 from ..proxy.work import Claims, WorkLog
+from ..secret import Secret
 from ..tunnel import frames
 from ..wire.hello import attribution
 from ..wire.login import LoginKeys
@@ -92,6 +93,7 @@ class LiveSession:
         gateway_id: str,
         target: Target,
         login: Login,
+        local_password: Secret | None,
         recorder: EpochRecorder,
         hooks: Hooks,
         numbers: Numbers,
@@ -111,8 +113,9 @@ class LiveSession:
         self._rules = SessionRules(
             policy=Policy(allow_admin=lease.policy.allow_admin),
             work=WorkLog(claims),
-            login_keys=LoginKeys(os.urandom),
+            login_keys=LoginKeys(os.urandom, local_password),
             random=os.urandom,
+            local_auth=lease.local_auth,  # without a password nobody gets in then, and that is right
         )
         self._control: ControlStream | None = None
         self._greeted: ControlStream | None = None  # the control stream that was told `ready`
@@ -194,6 +197,7 @@ class LiveSession:
         match frame:
             case frames.Listeners():
                 self._links.listeners = {member.lower(): local for member, local in frame.members.items()}
+                self._links.single = frame.main if frame.single else None
                 self._tell_streams()
                 if self._greeted is not stream:
                     self._greeted = stream
@@ -362,7 +366,8 @@ class LiveSession:
         if self._streams:
             self._emptied.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._emptied.wait(), _CUT_SECONDS)
+                async with asyncio.timeout(_CUT_SECONDS):
+                    await self._emptied.wait()
         for stream in tuple(self._streams):
             stream.abort()
 

@@ -46,13 +46,14 @@ class SessionLinks:
     login: Login
     on_recording_failed: Callable[[str], None]
     listeners: Mapping[str, str] = field(default_factory=dict)
+    single: str | None = None  # the only listener's address, where there is no other
     preface_timeout: float = 600.0  # a warm spare of the local proxy, its peer being known, is silent until it is used
     hold_timeout: float = 30.0  # how long a connection waits for a primary; drivers wait as long by default
     close_timeout: float = 1.0
 
     def topology(self) -> Topology:
         """The newest one, with the newest listeners."""
-        return Topology(self.monitor.topology.kind, self.listeners)
+        return Topology(self.monitor.topology.kind, self.listeners, self.single)
 
     async def resolve(self, member: str | None) -> str:
         """The address to dial: the member itself, or where the main port leads. Raises WardgateError."""

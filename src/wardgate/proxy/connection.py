@@ -463,7 +463,7 @@ class ProxyConnection:
         assert hello is not None
         # A balanced client pins its work to a service; here that is the member behind this connection.
         service_id = (self._member or "").encode().rjust(12, b"\0")[-12:] if hello.load_balanced else None
-        view = HelloView(self._topology.listeners, hello.asks_mechanisms, service_id)
+        view = HelloView(self._topology.listeners, hello.asks_mechanisms, service_id, self._topology.single)
         try:
             rewritten = rewrite_reply(parse_reply(raw), view)
         except RemoteProtocolError as error:

@@ -44,11 +44,13 @@ class SessionRules:
 class Topology:
     """The deployment's kind (`standalone`, `replica_set`, `sharded`, `load_balanced`) and each member's listener.
 
-    `listeners` maps a member's ``host:port``, in lower case, to the loopback address that leads to it.
+    `listeners` maps a member's ``host:port``, in lower case, to the loopback address that leads to it. With `single`,
+    the main port's address, there is no other: a replica set is shown as a set of one member there.
     """
 
     kind: str
     listeners: Mapping[str, str] = field(default_factory=dict)
+    single: str | None = None
 
     @property
     def client_bytes(self) -> int:
@@ -57,4 +59,4 @@ class Topology:
 
     def shows(self, member: str) -> bool:
         """Whether a hello of `member` can be rewritten so that its own address is in it."""
-        return self.kind != "replica_set" or member in self.listeners
+        return self.kind != "replica_set" or self.single is not None or member in self.listeners

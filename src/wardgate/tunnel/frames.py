@@ -50,10 +50,14 @@ class Hello(Frame):
 
 
 class Listeners(Frame):
-    """The loopback addresses that lead to the members; sent after every topology."""
+    """The addresses that lead to the members: `127.0.0.1:port`, or a Unix socket's path. Sent after every topology.
+
+    `single`: there is the main one only, so a replica set is shown as a set of one member at that address.
+    """
 
     t: Literal["listeners"] = "listeners"
     main: Address
+    single: bool = False
     members: dict[Address, Address] = Field(default_factory=dict, max_length=256, description="Member: loopback.")
 
 
@@ -131,7 +135,7 @@ class Ping(Frame):
 
 
 class Open(Frame):
-    """Which member the client's connection is for (null: the main port), and the loopback address it came to."""
+    """Which member the client's connection is for (null: the main port), and the listener's address that it came to."""
 
     t: Literal["open"] = "open"
     member: Address | None = None

@@ -83,12 +83,13 @@ class HelloView:
 
     `addresses` maps the members' real ``host:port`` (lower case) to what the client is told; a member that is not in it
     is left out. `asks_mechanisms` comes from the request that is answered. `service_id` (12 bytes) answers
-    `loadBalanced`.
+    `loadBalanced`. With `single`, the one address that leads here, a replica set is shown as a set of one member.
     """
 
     addresses: Mapping[str, str]
     asks_mechanisms: bool = False
     service_id: bytes | None = None
+    single: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,24 +193,29 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
     reply that is an error passes unchanged.
     """
     raw = reply.raw
+    addresses = view.addresses
+    if view.single is not None:
+        # Only the member that speaks has a way: the others are left out, and tags with nobody to choose among.
+        me = read_addresses(reply).me
+        addresses = {} if me is None else {me: view.single}
     parts: list[bytes] = []
     changed = has_service = False
     for kind, name, start, stop in _elements(raw, reply.body_start, reply.body_end):
         if name == b"ok" and not walk.number(raw, kind, start):
             return raw
-        if name in _NOT_FOR_CLIENTS:
+        if name in _NOT_FOR_CLIENTS or (view.single is not None and name == b"tags"):
             changed = True
             continue
         if name in _LISTS and kind == walk.ARRAY:
             changed = True
-            known = [view.addresses.get(address.lower()) for address in _strings(raw, start, stop)]
+            known = [addresses.get(address.lower()) for address in _strings(raw, start, stop)]
             shown = [address for address in known if address is not None]
             if shown or name == b"hosts":
                 parts.append(build.strings(name, shown))
             continue
         if name in (b"me", b"primary") and kind == walk.STRING:
             changed = True
-            told = view.addresses.get(_text(raw, start, stop).lower())
+            told = addresses.get(_text(raw, start, stop).lower())
             if told is not None:
                 parts.append(build.string(name, told))
             continue

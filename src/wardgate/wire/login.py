@@ -2,7 +2,8 @@
 
 The server connection is authenticated by the gateway; nothing of a client's login is ever forwarded. PLAIN and X.509
 always succeed. SCRAM proves the server to the client too, so it can succeed only with a password that both know: the
-empty one, or the session password. Anything else is code 18 and a sentence that says what to do.
+empty one, or the session password, which the local proxy shows. Anything else is code 18 and a sentence that says what
+to do.
 
 With `required` (local authentication), only the session password counts, over SCRAM or PLAIN, and until it was given
 `allows` refuses every other command.
@@ -41,8 +42,8 @@ from ..secret import Secret
 from .errors import MongoCode, error_document
 
 LOGIN_COMMANDS: Final = frozenset({"authenticate", "getnonce", "logout", "saslContinue", "saslStart"})
-# What mongod answers without a login too; drivers need it before they log in.
-_BEFORE_LOGIN: Final = LOGIN_COMMANDS | {"buildInfo", "buildinfo", "hello", "isMaster", "ismaster", "ping"}
+# What a driver needs before it can log in, and no more.
+_BEFORE_LOGIN: Final = LOGIN_COMMANDS | {"hello", "isMaster", "ismaster"}
 
 # The fewest that drivers accept. The passwords are empty or of full entropy: stretching them protects nothing.
 _ITERATIONS: Final = 4_096
@@ -52,8 +53,8 @@ _CACHE: Final = 64  # user names whose SCRAM-SHA-1 keys are kept (they depend on
 _NAME_SHOWN: Final = 40
 
 _OPEN_HINT: Final = (
-    "wardgate logs in to MongoDB for you and knows no password of yours: "
-    "remove user and password from the connection string, or leave the password empty."
+    "wardgate logs in to MongoDB for you and knows no password of yours: remove user and password from the connection "
+    "string, leave the password empty, or give the session password that was printed when the session started."
 )
 _REQUIRED_HINT: Final = "this session wants its session password (SCRAM or PLAIN), which was printed when it started."
 
@@ -153,7 +154,7 @@ class LoginEmulation:
         return self._authenticated or not self._required
 
     def allows(self, name: str) -> bool:
-        """Whether the command `name` may pass now (hello, ping, buildInfo and the login itself always may)."""
+        """Whether the command `name` may pass now (hello and the login itself always may)."""
         return self.open or name in _BEFORE_LOGIN
 
     def answer(self, name: str, body: bytes) -> LoginAnswer:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import base64
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import text
 
 from wardgate import sealing
 from wardgate.api.machine import LeaseSecrets
@@ -375,3 +377,59 @@ async def test_sessions_are_listed_newest_first_and_refusals_are_events(
         await ask(auditor, shop)
     async with control.services.database.read() as session:
         assert await control.services.audit_log.first_broken(session) is None
+
+
+# --- the session password
+
+
+async def test_every_session_has_a_password_of_its_own_that_leaves_twice(
+    control: Any, admin: Client, shop: str, gateway: Machine, relay: Machine, account: dict[str, Any]
+) -> None:
+    first, second = await granted(admin, shop), await granted(admin, shop, local_auth=True)
+    password = second["local_password"]
+    assert password.startswith("wgs_")
+    assert quote(password, safe="") == password  # it goes into URIs as it is
+    assert len({first["local_password"], password}) == 2
+    assert [each["session"]["local_auth"] for each in (first, second)] == [False, True]
+    session_id = second["session"]["id"]
+    answer, secrets = await lease(gateway, session_id)
+    assert secrets is not None
+    assert secrets.local_password == password
+    assert answer.json()["local_auth"] is True
+    assert password not in answer.text + repr(secrets)
+    assert password not in str(await show(admin, session_id))
+    again = (await lease(gateway, session_id))[1]  # the gateway was restarted
+    assert again is not None
+    assert again.local_password == password
+
+
+async def test_the_session_password_goes_with_the_session(
+    control: Any, admin: Client, shop: str, gateway: Machine, relay: Machine, account: dict[str, Any]
+) -> None:
+    async def sealed() -> Any:
+        query = text("SELECT sealed_local_password FROM sessions WHERE id = :id")
+        async with control.services.database.read() as session:
+            return await session.scalar(query, {"id": session_id})
+
+    session_id = await active(admin, shop, gateway)
+    blob = await sealed()
+    assert b"wgs_" not in blob
+    await report(gateway, session_id, 1, "ended", "client_closed")
+    assert await sealed() is None
+
+
+async def test_a_session_password_opens_no_other_session(
+    control: Any, admin: Client, shop: str, gateway: Machine, relay: Machine, account: dict[str, Any]
+) -> None:
+    """Whoever can write to the database can't give one session the password of another: it is bound to its row."""
+    mine = (await granted(admin, shop, local_auth=True))["session"]["id"]
+    other = (await granted(admin, shop, local_auth=True))["session"]["id"]
+    change = text(
+        "UPDATE sessions SET sealed_local_password = (SELECT sealed_local_password FROM sessions WHERE id = :mine) "
+        "WHERE id = :other"
+    )
+    async with control.services.database.write() as session:
+        await session.execute(change, {"mine": mine, "other": other})
+    answer, secrets = await lease(gateway, other)
+    assert secrets is None
+    assert answer.status_code >= 400

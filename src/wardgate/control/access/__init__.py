@@ -2,8 +2,17 @@
 
 from .gateways import GatewayAccess
 from .lifecycle import Lifecycle
+from .passwords import SessionPasswords
 from .places import RecordPlace, SessionDirectory
 from .service import AccessService
 from .sweep import Sweep
 
-__all__ = ["AccessService", "GatewayAccess", "Lifecycle", "RecordPlace", "SessionDirectory", "Sweep"]
+__all__ = [
+    "AccessService",
+    "GatewayAccess",
+    "Lifecycle",
+    "RecordPlace",
+    "SessionDirectory",
+    "SessionPasswords",
+    "Sweep",
+]

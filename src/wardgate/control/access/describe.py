@@ -31,6 +31,7 @@ def describe(row: SessionRow, now: datetime, gateway_online: bool) -> Session:
         commands=row.commands,
         errors=row.errors,
         verification=row.verification,
+        local_auth=row.local_auth,
         client=ClientFacts.model_validate(row.client),
     )
 

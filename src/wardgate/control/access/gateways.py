@@ -38,6 +38,7 @@ from ..vault import AuditKeys
 from . import store
 from .lifecycle import Lifecycle, order_for
 from .model import EpochRow, SessionRow
+from .passwords import SessionPasswords
 from .ports import Catalogue, Heads, People
 from .states import LIVE
 
@@ -57,6 +58,7 @@ class GatewayAccess:
         people: People,
         lifecycle: Lifecycle,
         heads: Heads,
+        passwords: SessionPasswords,
     ) -> None:
         self._database = database
         self._sources = sources
@@ -66,6 +68,7 @@ class GatewayAccess:
         self._people = people
         self._lifecycle = lifecycle
         self._heads = heads
+        self._passwords = passwords
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
@@ -75,8 +78,13 @@ class GatewayAccess:
             row = await self._leasable(session, gateway_id, request.session_id)
             account = await self._still_allowed(session, row)
             target, credentials = await self._catalogue.open_account(session, row.account_id)
-            secrets = LeaseSecrets(credentials=credentials).model_dump_json().encode()
-            sealed = seal_answer(request.public_key, sealing.lease_info(row.id, gateway_id), secrets)
+            password = await self._passwords.open(session, row)
+            secrets = LeaseSecrets(
+                credentials=credentials, local_password=None if password is None else password.reveal_text()
+            )
+            sealed = seal_answer(
+                request.public_key, sealing.lease_info(row.id, gateway_id), secrets.model_dump_json().encode()
+            )
             now = self._sources.now()
             row.epoch += 1
             row.linked = True
@@ -96,6 +104,7 @@ class GatewayAccess:
             renew_by_s=self._numbers.lease_renew,
             target=target,
             policy=Policy(allow_admin=account.allow_admin),
+            local_auth=row.local_auth,
             audit_key_id=self._keys.audit_key_id,
             audit_public_key=self._keys.audit_public_key,
             previous_head=head,

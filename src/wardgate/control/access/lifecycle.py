@@ -53,6 +53,7 @@ class Lifecycle:
         row.ended_at = self._sources.now()
         row.end_reason, row.end_message = reason, message
         row.wanted_end = row.wanted_message = None
+        row.sealed_local_password = None
         await session.flush()
         await self._note(session, row, cause, Event.SESSION_ENDED, message)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ...api.models import EndReason, SessionStatus, VerificationState
@@ -48,6 +48,9 @@ class SessionRow(Base):
     epoch: Mapped[int] = mapped_column(default=0)
     renew_by: Mapped[datetime | None] = mapped_column(default=None)
     linked: Mapped[bool] = mapped_column(default=True)  # whether its gateway's last heartbeat listed it
+    # What MongoDB clients may log in with at the local proxy; with local_auth they must. Wiped at the end.
+    local_auth: Mapped[bool] = mapped_column(default=False, server_default=false())
+    sealed_local_password: Mapped[bytes | None] = mapped_column(default=None)
     # Kept by the records of the session as they arrive.
     commands: Mapped[int] = mapped_column(default=0)
     errors: Mapped[int] = mapped_column(default=0)

@@ -26,6 +26,7 @@ from ...errors import WardgateError
 from ...ids import Kind
 from ...net import certs
 from ...numbers import Numbers
+from ...secret import Secret
 from ..audit_log import AuditLog, Event
 from ..db import Database
 from ..identity.actor import Actor, Scope, not_found
@@ -38,6 +39,7 @@ from . import gates, store
 from .describe import describe
 from .lifecycle import Lifecycle
 from .model import SessionRow
+from .passwords import SessionPasswords
 from .ports import Catalogue, Fleet
 
 
@@ -54,6 +56,7 @@ class AccessService:
         catalogue: Catalogue,
         fleet: Fleet,
         lifecycle: Lifecycle,
+        passwords: SessionPasswords,
     ) -> None:
         self._database = database
         self._audit_log = audit_log
@@ -63,6 +66,7 @@ class AccessService:
         self._catalogue = catalogue
         self._fleet = fleet
         self._lifecycle = lifecycle
+        self._passwords = passwords
 
     # --- granting -------------------------------------------------------------------------------------------------
 
@@ -79,7 +83,7 @@ class AccessService:
         granted, notices = _granted(wanted, account)
         row = self._row(actor, account, body, granted)
         try:
-            routes = await self._begin(actor, row)
+            routes, password = await self._begin(actor, row)
         except ProblemError as refused:
             await self._note_refusal(actor, account, refused)
             raise
@@ -91,12 +95,14 @@ class AccessService:
             gateway_ca=certs.to_pem(self._ca.intermediates["gateways"]).decode(),
             routes=routes,
             granted_s=granted.total_seconds(),
+            local_password=password.reveal_text(),
             notices=notices,
         )
 
-    async def _begin(self, actor: Actor, row: SessionRow) -> list[Route]:
-        """Write the session and find the ways to its gateway: both or neither."""
+    async def _begin(self, actor: Actor, row: SessionRow) -> tuple[list[Route], Secret]:
+        """Write the session, with its password, and find the ways to its gateway: all or nothing."""
         async with self._database.write() as session:
+            password = await self._passwords.make(session, row)
             await self._lifecycle.begin(session, row, actor.cause)
             routes = await self._fleet.routes(session, row.gateway_id, row.id, row.expires_at)
             if not routes:
@@ -104,7 +110,7 @@ class AccessService:
                     ProblemCode.RELAY_UNAVAILABLE,
                     f"No relay leads to the gateway {row.gateway} now, and it has no direct route: start a relay.",
                 )
-        return routes
+        return routes, password
 
     async def _account(self, actor: Actor, project_id: str, body: SessionRequest) -> AccountFacts:
         async with self._database.read() as session:
@@ -147,6 +153,7 @@ class AccessService:
             commands=0,
             errors=0,
             verification=VerificationState.OPEN,
+            local_auth=body.local_auth,
         )
 
     # --- showing --------------------------------------------------------------------------------------------------
