@@ -207,6 +207,70 @@ def test_a_new_primary_closes_pinned_sockets_without_a_word(warm: Playbook) -> N
     assert warm.to_client == b""
 
 
+def test_the_old_primary_may_answer_what_it_has_already(warm: Playbook) -> None:
+    """Its own error has the labels by which drivers retry; a lost connection tells an updateMany nothing."""
+    warm.client(command({"update": "orders"}, 7), command({"find": "orders"}, 8))
+    assert warm.event(warm.machine.member_lost, "the primary changed", abrupt=False) == []
+    refusal = reply(7, ok=0.0, code=11602, errorLabels=["RetryableWriteError"], errmsg="interrupted")
+    assert warm.server(refusal) == [
+        "record outcome ok=0 code=11602",
+        "<< #7 ok=0 code=11602 held",
+        "abort server",
+        "record closed primary_changed",
+        "close client",
+    ]
+    assert document_of(warm.to_client)["errorLabels"] == ["RetryableWriteError"]
+    assert b"orders" not in warm.to_server.partition(b"orders")[2], "what waited behind it went to the old primary"
+
+
+def test_an_old_primary_that_hangs_is_left_in_the_end(warm: Playbook) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    assert warm.event(warm.machine.member_lost, "the primary changed", abrupt=False) == []
+    assert "close client" in warm.event(warm.machine.member_lost, "the primary changed")
+
+
+def test_idle_and_monitoring_sockets_leave_the_old_primary_at_once(warm: Playbook) -> None:
+    monitor = Playbook()
+    monitor.ready()
+    monitor.client(hello_request(7, EXHAUST_ALLOWED, topologyVersion={"counter": 1}, maxAwaitTimeMS=10_000))
+    for each in (warm, monitor):
+        assert "close client" in each.event(each.machine.member_lost, "the primary changed", abrupt=False)
+        assert each.to_client == b""
+
+
+FOLLOWS = Topology("replica_set", {MEMBER: "127.0.0.1:40001"}, follows_primary=True)
+
+
+@pytest.mark.parametrize("flags", [0, EXHAUST_ALLOWED])
+def test_the_main_port_never_shows_a_secondary(flags: int) -> None:
+    """A driver that is pinned to it would choose that member for its one retry."""
+    play = Playbook(main=True, topology=FOLLOWS)
+    play.ready()
+    play.client(hello_request(7, flags))
+    script = play.server(op_msg(hello_document(isWritablePrimary=False, secondary=True), 801, 7))
+    assert script == ["abort server", "record closed primary_changed", "close client"]
+    assert play.to_client == b""
+
+
+@pytest.mark.parametrize(
+    ("main", "topology"),
+    [(False, FOLLOWS), (True, Topology("replica_set", {MEMBER: "127.0.0.1:40001"}))],
+    ids=["a member's own port", "a resource that names one member (directConnection)"],
+)
+def test_elsewhere_a_secondary_is_shown(main: bool, topology: Topology) -> None:
+    play = Playbook(main=main, topology=topology)
+    play.ready()
+    play.client(hello_request(7))
+    assert play.server(op_msg(hello_document(isWritablePrimary=False, secondary=True), 801, 7)) == ["<< #7 ok=1"]
+
+
+def test_the_main_port_passes_a_refused_hello_on() -> None:
+    play = Playbook(main=True, topology=FOLLOWS)
+    play.ready()
+    play.client(hello_request(7))
+    assert play.server(reply(7, ok=0.0, code=91, errmsg="shutting down")) == ["<< #7 ok=0 code=91"]
+
+
 # --- recording fails --------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from ..wire.hello import (
     HelloView,
     attribution,
     build_request,
+    is_writable,
     read_request,
     rewrite_reply,
     rewrite_request,
@@ -73,6 +74,7 @@ class ProxyConnection:
         """`message_limit` bounds a message in either direction; a client's is buffered whole up to it."""
         self.facts = facts
         self.last_command_at = 0.0
+        self.hello_refused = False  # by the server, the first one
         self._rules = rules
         self._topology = topology
         self._attribution = attribution(facts.user, facts.session)
@@ -86,6 +88,7 @@ class ProxyConnection:
         self._greeted = False  # the server connection had a hello with our attribution in it
         self._logged_in = False
         self._client_gone = False
+        self._leaving: str | None = None  # why this connection ends with the reply that is on its way
         self._client_paused = False
         self._wrote = False  # the newest thing that went to the server is a write that nobody waits for
         self._owed: Request | None = None  # the newest request; its answer may not have left yet
@@ -269,9 +272,16 @@ class ProxyConnection:
         self._end("session_ended", now, out, error=reason or "the session ended", told=reason)
         return out
 
-    def member_lost(self, reason: str, now: float) -> list[Action]:
-        """The main port leads elsewhere now: sockets pinned to the old member close, so that drivers look again."""
+    def member_lost(self, reason: str, now: float, *, abrupt: bool = True) -> list[Action]:
+        """The main port leads elsewhere now: sockets pinned to the old member close, so that drivers look again.
+
+        Unless `abrupt`, a command that the member has already keeps its connection until its reply: the member's own
+        error (with its labels) tells a driver more than a lost connection does.
+        """
         if self.closed:
+            return []
+        if not abrupt and self._state is State.REPLY and self.busy:
+            self._leaving = reason
             return []
         out: list[Action] = []
         self._end("primary_changed", now, out, error=reason)
@@ -287,7 +297,7 @@ class ProxyConnection:
     def _go_on(self, now: float, out: list[Action]) -> None:
         """In REQUEST: take what the client sent ahead, then read on."""
         requests = self._requests
-        while self._state is State.REQUEST and requests.buffered:
+        while self._state is State.REQUEST and requests.buffered and self._leaving is None:
             try:
                 message = requests.next()
             except FramingError as error:
@@ -300,6 +310,8 @@ class ProxyConnection:
             return
         if self._client_gone:
             self._end("client_closed", now, out, finish=self._wrote)
+        elif self._leaving is not None:
+            self._end("primary_changed", now, out, error=self._leaving)
         elif self._client_paused:
             self._client_paused = False
             out.append(ResumeClient())
@@ -465,14 +477,21 @@ class ProxyConnection:
         service_id = (self._member or "").encode().rjust(12, b"\0")[-12:] if hello.load_balanced else None
         view = HelloView(self._topology.listeners, hello.asks_mechanisms, service_id, self._topology.single)
         try:
-            rewritten = rewrite_reply(parse_reply(raw), view)
+            reply = parse_reply(raw)
+            rewritten = rewrite_reply(reply, view)
         except RemoteProtocolError as error:
             self._broken_server(error.message, raw, now, out)
             return
+        welcome = scan_message(raw).ok
+        if welcome and self._topology.follows_primary and self.facts.member is None and not is_writable(reply):
+            # A driver that is pinned to the main port would take this member for the one to retry at.
+            self._end("primary_changed", now, out, error="the member is not primary any more")
+            return
         self._give(rewritten, out, held=False)
         if not self._greeted:
-            if not scan_message(raw).ok:
+            if not welcome:
                 # Nobody can tell whether the server kept our attribution: a connection without it must not go on.
+                self.hello_refused = True
                 self._end("hello_refused", now, out)
                 return
             self._greeted = True

@@ -45,12 +45,14 @@ class Topology:
     """The deployment's kind (`standalone`, `replica_set`, `sharded`, `load_balanced`) and each member's listener.
 
     `listeners` maps a member's ``host:port``, in lower case, to the loopback address that leads to it. With `single`,
-    the main port's address, there is no other: a replica set is shown as a set of one member there.
+    the main port's address, there is no other: a replica set is shown as a set of one member there. With
+    `follows_primary` the main port leads to the primary, and whatever says that it is none is not shown there.
     """
 
     kind: str
     listeners: Mapping[str, str] = field(default_factory=dict)
     single: str | None = None
+    follows_primary: bool = False
 
     @property
     def client_bytes(self) -> int:

@@ -230,6 +230,16 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
     return _replace_reply(reply, build.document(parts)) if changed else raw
 
 
+def is_writable(reply: Reply) -> bool:
+    """Whether the member that sent this hello reply calls itself a primary that takes writes."""
+    raw, start, end = reply.raw, reply.body_start, reply.body_end
+    for name in (b"isWritablePrimary", b"ismaster"):
+        found = walk.find(raw, name, start, end)
+        if found is not None:
+            return found[0] == walk.BOOLEAN and raw[found[1]] == 1
+    return False
+
+
 def _replace_command(request: Request, document: bytes) -> bytes:
     raw = request.raw
     if isinstance(request, OpMsg):

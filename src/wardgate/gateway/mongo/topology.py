@@ -27,6 +27,7 @@ POLL = 0.5  # between hellos to members that can't await
 AWAIT = 1.0  # how long a member may hold an awaited hello
 PROBE_TIMEOUT = 2.0  # beyond that, a member that does not answer is lost
 RETRY_FIRST, RETRY_MAX = 0.1, 2.0  # after a failure, doubling
+RETRY_WANTED = 0.25  # at most, while there is no primary: somebody may wait for exactly this member
 
 
 class TopologyMonitor:
@@ -183,7 +184,7 @@ class TopologyMonitor:
                 asyncio.get_running_loop().call_exception_handler({"message": "topology watch", "exception": error})
             else:
                 pause = RETRY_FIRST  # it answered before it failed: look again at once, as drivers do
-            await self._sleep(address, pause)
+            await self._sleep(address, pause if self._topology.primary is not None else min(pause, RETRY_WANTED))
             pause = min(pause * 2, RETRY_MAX)
 
     @property
