@@ -36,6 +36,7 @@ class Numbers:
     lease_renew: float = 600.0
     starting_timeout: float = 60.0
     client_lost: float = 45.0
+    client_hold: float = 30.0  # how long a client's connection waits for the way to the gateway: as long as drivers do
     session_end: float = 5.0
     certificate_backdate: float = 300.0
     certificate_grace: float = 60.0
@@ -47,6 +48,11 @@ class Numbers:
     bson_depth: int = 180
     message_bytes: int = 48_000_000  # maxMessageSizeBytes of every server since 3.6
     connections_per_session: int = 1_000
+    # Server connections that are dialled ahead. Two, because drivers open connections one by one; let go after a minute
+    # without use, long before firewalls forget idle connections (the strictest known one after 240 s).
+    spare_connections: int = 2  # for each member in use
+    spare_connections_session: int = 8  # for all members of a session
+    spare_idle: float = 60.0
     route_streams_per_token: int = 1_064  # a session's connections, its control stream and its warm spares
     # HTTP
     api_body_bytes: int = 1 * MIB

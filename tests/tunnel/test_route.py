@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from wardgate import ids
 from wardgate.ids import Kind
-from wardgate.tunnel.route import Route, RouteRule, ServerName, check_token, make_token, parse_server_name, server_name
+from wardgate.tunnel.route import (
+    Route,
+    RouteRule,
+    ServerName,
+    check_token,
+    make_token,
+    parse_server_name,
+    server_name,
+    to_instance,
+)
 
 VECTORS = json.loads((Path(__file__).parent / "vectors/route.json").read_text())["vectors"]
 KEY = bytes(range(32))
@@ -78,3 +87,13 @@ def test_other_server_names_are_no_routes(sni: str) -> None:
 def test_a_key_has_32_bytes() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         make_token(b"short", SESSION, GATEWAY, 1)
+
+
+def test_a_stream_may_wish_for_one_instance() -> None:
+    token = make_token(KEY, ids.make(Kind.SESSION, 1, bytes(10)), GATEWAY, 2000)
+    tag = "0123456789abcdef" * 2
+    sni = to_instance(server_name(token, GATEWAY), tag)
+    assert len(sni) < 256
+    assert parse_server_name(sni) == ServerName(token, GATEWAY, tag)
+    assert parse_server_name(sni.replace(tag, tag[:-1] + "G")) is None
+    assert parse_server_name(sni.replace(tag, f"{tag}.{tag}")) is None

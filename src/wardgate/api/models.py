@@ -217,13 +217,39 @@ class Resource(BaseModel):
     warnings: list[str] = Field(default_factory=list)
 
 
+class Mechanism(StrEnum):
+    """How an account logs in to MongoDB. `auto` is SCRAM: the newest that the server offers for the user."""
+
+    AUTO = "auto"
+    AWS = "MONGODB-AWS"
+    OIDC = "MONGODB-OIDC"
+    PLAIN = "PLAIN"
+    SCRAM_SHA_1 = "SCRAM-SHA-1"
+    SCRAM_SHA_256 = "SCRAM-SHA-256"
+    X509 = "MONGODB-X509"
+
+
+_USERNAME = (
+    "The MongoDB user; with MONGODB-AWS the access key's id. Left out with MONGODB-X509, where it is the certificate's "
+    "subject, and with MONGODB-OIDC, where it is the token's."
+)
+_SECRET_HELP = "Kept byte for byte; with MONGODB-AWS the secret access key. None with MONGODB-X509 and MONGODB-OIDC."
+_CERTIFICATE = (
+    "PEM: a client certificate, its private key and what leads up to its authority. With MONGODB-X509 it is the login; "
+    "with any other mechanism it is shown to servers that ask for one."
+)
+_PEM = 64 * 1024
+
+
 class AccountCreate(Request):
-    """The account form. The password is kept byte for byte."""
+    """The account form."""
 
     name: Name
     description: str = Field(default="", max_length=1024)
-    username: str = Field(min_length=1, max_length=1024)
-    password: SecretStr = Field(min_length=1, max_length=4096)
+    mechanism: Mechanism = Mechanism.AUTO
+    username: str = Field(default="", max_length=1024, description=_USERNAME)
+    password: SecretStr | None = Field(default=None, min_length=1, max_length=4096, description=_SECRET_HELP)
+    client_certificate: SecretStr | None = Field(default=None, min_length=1, max_length=_PEM, description=_CERTIFICATE)
     require_mfa: bool = False
     require_reason: bool = False
     allow_admin: bool = False
@@ -231,11 +257,14 @@ class AccountCreate(Request):
 
 
 class AccountUpdate(Request):
-    """Fields to change; those left out stay. `max_duration: null` takes the limit away."""
+    """Fields to change; those left out stay. `max_duration: null` takes the limit away, `client_certificate: null` the
+    certificate. A new `mechanism` drops the password, unless both are SCRAM."""
 
     description: str | None = Field(default=None, max_length=1024)
-    username: str | None = Field(default=None, min_length=1, max_length=1024)
-    password: SecretStr | None = Field(default=None, min_length=1, max_length=4096)
+    mechanism: Mechanism | None = None
+    username: str | None = Field(default=None, max_length=1024, description=_USERNAME)
+    password: SecretStr | None = Field(default=None, min_length=1, max_length=4096, description=_SECRET_HELP)
+    client_certificate: SecretStr | None = Field(default=None, min_length=1, max_length=_PEM, description=_CERTIFICATE)
     require_mfa: bool | None = None
     require_reason: bool | None = None
     allow_admin: bool | None = None
@@ -243,19 +272,25 @@ class AccountUpdate(Request):
 
 
 class Account(BaseModel):
-    """One MongoDB user on a resource. The password is never given out."""
+    """One MongoDB user on a resource. Password and private key are never given out."""
 
     id: str
     project_id: str
     resource: str
     name: str
     description: str
+    mechanism: Mechanism
     username: str
+    certificate_expires_at: datetime | None = Field(
+        default=None, description="When its client certificate expires; null where it has none."
+    )
     require_mfa: bool
     require_reason: bool
     allow_admin: bool
     max_duration: str | None
-    needs_password: bool = Field(description="The password must be entered again before the account can be used.")
+    needs_password: bool = Field(
+        description="Its password or client certificate must be entered again before the account can be used."
+    )
     created_at: datetime
     updated_at: datetime
     tested_at: datetime | None = None
@@ -350,6 +385,13 @@ class Route(BaseModel):
     name: str
     address: str = Field(description="`host:port`.")
     sni: str
+    instance: str | None = Field(default=None, description="The instance that a direct route leads to; null: any.")
+
+
+class SessionRoutes(BaseModel):
+    """The ways to a live session's gateway as they are now."""
+
+    routes: list[Route]
 
 
 class SessionGrant(BaseModel):
@@ -371,20 +413,20 @@ class SessionGrant(BaseModel):
 
 
 class Record(BaseModel):
-    """One line of a session's log; an outcome is merged into its intent's line."""
+    """One line of a session's log; an outcome is merged into its intent's line.
 
-    model_config = ConfigDict(extra="forbid")
+    A reader ignores fields that it does not know: a newer control plane tells more than an older CLI asks for."""
 
     epoch: int
     seq: int
     at: datetime
     connection: int | None = None
-    kind: Literal["command", "denied", "connection", "session"]
+    kind: str = Field(description="`command`, `denied`, `connection` or `session`.")
     database: str | None = None
     collection: str | None = None
     command: str | None = Field(default=None, description="The command's name.")
     body: dict[str, Any] | None = Field(default=None, description="Canonical Extended JSON.")
-    effect: Literal["read", "write", "admin", "code", "auth"] | None = None
+    effect: str | None = Field(default=None, description="`read`, `write`, `admin`, `code` or `auth`.")
     ok: float | None = None
     code: int | None = None
     rule: str | None = None
@@ -406,11 +448,14 @@ class Verification(BaseModel):
     state: VerificationState
     records: int
     epochs: int
+    seals: int = Field(default=0, description="How many times the control plane has signed the heads.")
+    sealed_at: datetime | None = Field(default=None, description="When it did last.")
+    how: str | None = Field(default=None, description="What was done to the record, when tampered: `gap`, `altered`, …")
     epoch: int | None = Field(default=None, description="First bad epoch, when tampered or incomplete.")
     seq: int | None = Field(default=None, description="First bad sequence number.")
     detail: str | None = None
     head: str | None = Field(default=None, description="SHA-256 of the last frame, hex.")
-    signature: str | None = Field(default=None, description="The control plane's seal over the head, base64.")
+    signature: str | None = Field(default=None, description="The control plane's final seal, base64.")
 
 
 Tokens.model_rebuild()

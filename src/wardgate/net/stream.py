@@ -1,8 +1,8 @@
 """Streams as the local proxy opens them: TCP to a relay or gateway, TLS 1.3 to the gateway, nothing sent yet.
 
 A `Stream` keeps whatever comes between the handshake and the moment somebody takes it over, so no byte and no end is
-lost. `StreamDialler` opens them for one session and tries the routes in order; `WarmStreams` keeps a few established
-ahead of need, so that a client's connection does not wait for handshakes.
+lost. `StreamDialler` opens them for one session, by the best route first (`net.routes`); `WarmStreams` keeps a few
+established ahead of need, so that a client's connection does not wait for handshakes.
 
 Law: a stream is handed out only when the peer's certificate is the one gateway that the control plane named; the server
 name is for the relay's eyes and proves nothing.
@@ -22,14 +22,18 @@ from typing import cast
 from ..api.models import Route
 from ..errors import WardgateError
 from ..numbers import DEFAULT, Numbers
-from ..tunnel.names import GatewayIdentity, IdentityError, peer_identity
+from ..tunnel.names import GatewayIdentity, IdentityError, peer_certificate
+from ..tunnel.route import to_instance
 from . import dial
+from .routes import RouteBook
 from .tls import Credentials, client_context
 
 _KEPT_BYTES = 64 * 1024  # more than a control stream says before it is taken over
 _SHUTDOWN = 2.0
 _GROWN_OLD = 30.0
 _OPENING_AT_ONCE = 16  # below the relay's cap of half-open peers per address
+_NEXT_ROUTE = 2.0  # how long a route may be silent before the next one is tried beside it
+_SLOWER = 0.25  # how much later than the first place another may answer and still be measured
 
 
 class TunnelError(WardgateError):
@@ -111,10 +115,11 @@ def _feed(protocol: asyncio.BaseProtocol, data: bytes) -> None:
 class Stream:
     """An established stream to the gateway, to be switched to a protocol once."""
 
-    def __init__(self, early: EarlyProtocol, route: Route, alpn: str) -> None:
+    def __init__(self, early: EarlyProtocol, route: Route, alpn: str, instance: str) -> None:
         self._early = early
         self.route = route
         self.alpn = alpn
+        self.instance = instance  # the tag of who answered
 
     @property
     def usable(self) -> bool:
@@ -163,82 +168,163 @@ class StreamDialler:
         credentials: Credentials,
         numbers: Numbers = DEFAULT,
     ) -> None:
-        self._routes = list(routes)
+        self.book = RouteBook(routes)
         self._gateway = GatewayIdentity(gateway_id)
         self._trust = gateway_ca
         self._credentials = credentials
         self._numbers = numbers
         self._contexts: dict[str, ssl.SSLContext] = {}
         self._opening = asyncio.Semaphore(_OPENING_AT_ONCE)
-        self._seen = b""  # the gateway's certificate that was judged last
+        self._measuring = asyncio.Lock()
+        self._measured = False
+        self._seen = b""  # the gateway's certificate that was judged last, and its tag
+        self._seen_tag = ""
 
-    async def open(self, alpn: str) -> Stream:
-        """A stream for the purpose `alpn`, by the first route that leads there; TunnelError says what failed last.
+    async def open(self, alpn: str, *, instance: str | None = None, patience: float | None = None) -> Stream:
+        """A stream for the purpose `alpn`, by the best route that leads there; TunnelError says what failed last.
 
-        The route that worked is tried first the next time.
+        With `instance` (a tag) only that instance of the gateway will do. A route that says nothing for a while does
+        not hold up the next one: they are tried beside each other, and the first that leads there wins. `patience` is
+        what one handshake may take, if less than usual.
         """
+        await self._know_the_ways()
+        async with self._opening:
+            return await self._race(alpn, instance, patience or self._numbers.tls_handshake)
+
+    async def _race(self, alpn: str, instance: str | None, patience: float) -> Stream:
         failure = TunnelError("gateway_unreachable", "The control plane named no way to the gateway.")
-        for route in tuple(self._routes):
-            try:
-                async with self._opening:
-                    stream = await self._open(route, alpn)
-            except TunnelError as error:
-                failure = error
-                continue
-            if self._routes[0] is not route:
-                self._routes.remove(route)
-                self._routes.insert(0, route)
-            return stream
+        waiting = deque(self.book.order(monotonic(), instance))
+        running: dict[asyncio.Task[Stream], Route] = {}
+        try:
+            while waiting or running:
+                if waiting:
+                    route = waiting.popleft()
+                    attempt = self._open(route, alpn, instance, patience)
+                    running[asyncio.get_running_loop().create_task(attempt)] = route
+                pause = _NEXT_ROUTE if waiting else None
+                done, _ = await asyncio.wait(running, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                won: Stream | None = None
+                for task in done:
+                    route = running.pop(task)
+                    error = task.exception()
+                    if error is None and won is None:
+                        won = task.result()
+                    elif error is None:
+                        _drop(task)
+                    elif isinstance(error, TunnelError):
+                        self.book.failed(route, monotonic())
+                        failure = error
+                    else:
+                        raise error
+                if won is not None:
+                    return won
+        finally:
+            for task, route in running.items():
+                self.book.failed(route, monotonic())  # slower than another that was tried after it
+                task.add_done_callback(_drop)
+                task.cancel()
         raise failure
 
-    async def _open(self, route: Route, alpn: str) -> Stream:
+    def measure_again(self) -> None:
+        """Before the next stream: something broke, and the network may be another one."""
+        self.book.forget()
+        self._measured = False
+
+    async def _know_the_ways(self) -> None:
+        async with self._measuring:
+            if not self._measured and len(self.book) > 1:
+                await self._measure()
+            self._measured = True
+
+    async def _measure(self) -> None:
+        """How long a TCP connection takes to each place, all at once; who does not answer comes last."""
+        tasks = {asyncio.create_task(self._time(route)): route for route in self.book.unmeasured()}
+        started, grace = monotonic(), self._numbers.tcp_connect
+        pending = set(tasks)
+        while pending and (left := started + grace - monotonic()) > 0:
+            done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if any(task.result() for task in done):
+                grace = min(grace, monotonic() - started + _SLOWER)
+        for task in pending:
+            self.book.failed(tasks[task], monotonic())
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+    async def _time(self, route: Route) -> bool:
+        started = monotonic()
         try:
             sock = await dial.connect(route.address, self._numbers.tcp_connect)
+        except WardgateError:
+            self.book.failed(route, monotonic())
+            return False
+        dial.reset_on_close(sock)
+        sock.close()
+        self.book.measured(route, monotonic() - started)
+        return True
+
+    async def _open(self, route: Route, alpn: str, instance: str | None, patience: float) -> Stream:
+        started = monotonic()
+        try:
+            sock = await dial.connect(route.address, min(self._numbers.tcp_connect, patience))
         except WardgateError as error:
             raise TunnelError("relay_unreachable", _unreachable(route, error.message)) from error
+        connected = monotonic() - started
         early = EarlyProtocol()
+        relayed = instance is not None and route.kind == "relay"
         try:
             transport, _ = await asyncio.get_running_loop().create_connection(
                 lambda: early,
                 sock=sock,
                 ssl=self._context(alpn),
-                server_hostname=route.sni,
-                ssl_handshake_timeout=self._numbers.tls_handshake,
+                server_hostname=to_instance(route.sni, instance) if relayed and instance else route.sni,
+                ssl_handshake_timeout=patience,
                 ssl_shutdown_timeout=_SHUTDOWN,
             )
         except (OSError, ssl.SSLError, TimeoutError) as error:
             raise explain(error, route) from error
         try:
-            self._check(transport, route, alpn)
+            tag = self._check(transport, route, alpn, instance)
         except TunnelError:
             transport.abort()
             raise
-        return Stream(early, route, alpn)
+        self.book.measured(route, connected)
+        return Stream(early, route, alpn, tag)
 
-    def _check(self, transport: asyncio.BaseTransport, route: Route, alpn: str) -> None:
-        """Whether the peer is the gateway that the control plane named, speaking what we asked for."""
+    def _check(self, transport: asyncio.BaseTransport, route: Route, alpn: str, instance: str | None) -> str:
+        """Whether the peer is the gateway that the control plane named, speaking what we asked for; its tag."""
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) or b""
         if certificate != self._seen:
             try:
-                identity = peer_identity(certificate)
+                known = peer_certificate(certificate)
             except IdentityError:
-                identity = None
-            if identity != self._gateway:
+                known = None
+            if known is None or known.identity != self._gateway:
                 raise TunnelError(
                     "gateway_mismatch",
                     f"What answered through {_named(route)} is not the gateway that the control plane named: nothing "
                     "was sent to it.",
                 )
-            self._seen = certificate
+            self._seen, self._seen_tag = certificate, known.tag
+        if instance is not None and self._seen_tag != instance:
+            raise TunnelError(
+                "gateway_not_connected", f"The gateway's instance that serves the session is not at {_named(route)}."
+            )
         if tls.selected_alpn_protocol() != alpn:
             raise TunnelError("gateway_mismatch", "The gateway does not speak this version of the tunnel: update it.")
+        return self._seen_tag
 
     def _context(self, alpn: str) -> ssl.SSLContext:
         context = self._contexts.get(alpn)
         if context is None:
             context = self._contexts[alpn] = client_context(self._credentials, self._trust, [alpn])
         return context
+
+
+def _drop(task: asyncio.Task[Stream]) -> None:
+    """An attempt that was not needed: what it opened in the last moment is closed."""
+    if not task.cancelled() and task.exception() is None:
+        task.result().abort()
 
 
 async def open_stream(
@@ -304,8 +390,23 @@ class WarmStreams:
         self._ready: deque[Stream] = deque()
         self._filling: asyncio.Task[None] | None = None
         self._closed = False
+        self._instance: str | None = None
         self.hits = 0
         self.misses = 0
+
+    def lead_to(self, instance: str | None) -> None:
+        """From now on streams are for this instance; spares that lead elsewhere are dropped."""
+        self._instance = instance
+        kept = [stream for stream in self._ready if stream.instance == instance]
+        for stream in self._ready:
+            if stream not in kept:
+                stream.abort()
+        self._ready = deque(kept)
+
+    def drop(self) -> None:
+        """Drop the spares: the way they took may be dead."""
+        while self._ready:
+            self._ready.popleft().abort()
 
     def start(self) -> None:
         """Begin to keep spares."""
@@ -320,7 +421,7 @@ class WarmStreams:
             self.hits += 1
             return stream
         self.misses += 1
-        return await self._dialler.open(self._alpn)
+        return await self._dialler.open(self._alpn, instance=self._instance)
 
     async def close(self) -> None:
         """Drop the spares and keep no more."""
@@ -329,8 +430,7 @@ class WarmStreams:
             self._filling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._filling
-        while self._ready:
-            self._ready.popleft().abort()
+        self.drop()
 
     def statistics(self) -> dict[str, int]:
         """Spares that are ready, and how often one was there when it was needed."""
@@ -348,10 +448,11 @@ class WarmStreams:
         """Fill up once. A failure ends it: the next `get` shows the user why, and tries again."""
         while not self._closed and len(self._ready) < self._keep:
             try:
-                stream = await self._dialler.open(self._alpn)
+                instance = self._instance
+                stream = await self._dialler.open(self._alpn, instance=instance)
             except WardgateError:
                 return
-            if self._closed:
+            if self._closed or instance != self._instance:
                 stream.abort()
             else:
                 stream.when_lost(partial(self._spare_lost, stream, monotonic()))

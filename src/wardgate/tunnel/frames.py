@@ -61,6 +61,13 @@ class Listeners(Frame):
     members: dict[Address, Address] = Field(default_factory=dict, max_length=256, description="Member: loopback.")
 
 
+class Alive(Frame):
+    """The data streams that are still open at a local proxy whose control stream was lost; the others are gone."""
+
+    t: Literal["alive"] = "alive"
+    streams: list[int] = Field(default_factory=list, max_length=4096)
+
+
 class Bye(Frame):
     """The user ends the session."""
 
@@ -107,6 +114,12 @@ class Notice(Frame):
     t: Literal["notice"] = "notice"
     level: Literal["info", "warning"] = "info"
     message: str = Field(max_length=2000)
+
+
+class Suspended(Frame):
+    """This instance gives the session up, but the session goes on: dial again when the control stream ends."""
+
+    t: Literal["suspended"] = "suspended"
 
 
 class Ended(Frame):
@@ -196,8 +209,8 @@ class Dialect:
             raise FrameError(f"A frame of the kind “{kind}” was received in a form that is not its own.") from error
 
 
-TO_GATEWAY: Final = Dialect(Hello, Listeners, Bye, Pong)
-TO_CLIENT: Final = Dialect(Topology, Ready, Notice, Ended, Refused, Ping)
+TO_GATEWAY: Final = Dialect(Hello, Alive, Listeners, Bye, Pong)
+TO_CLIENT: Final = Dialect(Topology, Ready, Notice, Suspended, Ended, Refused, Ping)
 PREFACE: Final = Dialect(Open)
 TO_RELAY: Final = Dialect(Register, Withdraw, Pong)
 FROM_RELAY: Final = Dialect(Idle, Dial, Ping)

@@ -10,11 +10,14 @@ Law: a name that is not exactly in our form is no name.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from .. import ids
 from ..errors import WardgateError
@@ -27,6 +30,7 @@ DATA_ALPN: Final = "wardgate-mongo/1"
 RELAY_ALPN: Final = "wardgate-relay/1"
 STREAM_ALPNS: Final = (CONTROL_ALPN, DATA_ALPN)
 _SCHEME = "wardgate:"
+_TAG = re.compile(r"[0-9a-f]{32}")
 
 
 class IdentityError(WardgateError):
@@ -78,10 +82,11 @@ Identity = SessionIdentity | GatewayIdentity | RelayIdentity
 
 @dataclass(frozen=True, slots=True)
 class PeerCertificate:
-    """What a verified certificate says: who, and until when (UTC)."""
+    """What a verified certificate says: who, until when (UTC), and which key; see `instance_tag`."""
 
     identity: Identity
     not_after: datetime
+    tag: str
 
 
 def parse_uri(uri: str) -> Identity:
@@ -109,12 +114,26 @@ def peer_certificate(der: bytes) -> PeerCertificate:
         raise IdentityError("The certificate can't be read or names nobody.") from error
     if len(uris) != 1:
         raise IdentityError("The certificate names nobody, or more than one.")
-    return PeerCertificate(parse_uri(uris[0]), certificate.not_valid_after_utc)
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return PeerCertificate(parse_uri(uris[0]), certificate.not_valid_after_utc, instance_tag(key))
 
 
 def peer_identity(der: bytes) -> Identity:
     """The identity in a certificate (DER); IdentityError as `peer_certificate`."""
     return peer_certificate(der).identity
+
+
+def instance_tag(public_key: bytes) -> str:
+    """What tells the instances of one gateway apart: 32 hexadecimal digits of the hash of their key (DER).
+
+    All instances bear the gateway's one name, because to a session they are one; the key is what each has for itself.
+    """
+    return hashlib.sha256(public_key).hexdigest()[:32]
+
+
+def is_instance_tag(text: str) -> bool:
+    """Whether `text` is in the form of one."""
+    return _TAG.fullmatch(text) is not None
 
 
 def gateway_label(gateway_id: str) -> str:

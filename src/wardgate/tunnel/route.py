@@ -4,6 +4,9 @@ A token is the lower-case, unpadded base32 of session (16 bytes) ‖ expiry (uin
 HMAC-SHA-256(relay key, "route1" ‖ session ‖ gateway ‖ expiry)[:16], with session and gateway as the 16 bytes of their
 ids: 58 characters, one DNS label. It travels in SNI, in clear.
 
+Between token and gateway the SNI may name one instance of the gateway (`names.instance_tag`): the streams of a session
+belong where its control stream is. It is a wish and not signed; every instance judges a stream by its certificate.
+
 It is not a proof of access: it opens nothing but a dial-back, and the gateway trusts the certificate alone. Law: the
 relay needs nothing but its own key and the time to judge one, and "no" is a value that names its rule.
 """
@@ -20,7 +23,7 @@ from typing import Final
 
 from .. import ids
 from ..ids import Kind
-from .names import DOMAIN, gateway_label, gateway_of_label
+from .names import DOMAIN, gateway_label, gateway_of_label, is_instance_tag
 
 TOKEN_CHARACTERS: Final = 58
 KEY_BYTES: Final = 32
@@ -49,10 +52,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class ServerName:
-    """An SNI in the form of a route; nothing in it is verified."""
+    """An SNI in the form of a route; nothing in it is verified. `instance` is a tag, None for any."""
 
     token: str
     gateway_id: str
+    instance: str | None = None
 
 
 def make_token(key: bytes, session_id: str, gateway_id: str, expires_at: int) -> str:
@@ -84,15 +88,27 @@ def server_name(token: str, gateway_id: str) -> str:
     return f"{token}.{gateway_label(gateway_id)}{_SUFFIX}"
 
 
+def to_instance(sni: str, instance: str) -> str:
+    """The SNI of a stream that wants this one instance: `<token>.<instance>.<gateway>.wardgate.internal`."""
+    token, _, rest = sni.partition(".")
+    return f"{token}.{instance}.{rest}"
+
+
 def parse_server_name(sni: str) -> ServerName | None:
     """The parts of an SNI in the form of a route, or None. The token is not judged here."""
     if not sni.endswith(_SUFFIX):
         return None
     token, _, label = sni.removesuffix(_SUFFIX).partition(".")
+    wish, dot, rest = label.partition(".")
+    instance = None
+    if dot:
+        if not is_instance_tag(wish):
+            return None
+        instance, label = wish, rest
     gateway_id = gateway_of_label(label)
     if gateway_id is None or len(token) != TOKEN_CHARACTERS:
         return None
-    return ServerName(token, gateway_id)
+    return ServerName(token, gateway_id, instance)
 
 
 def _mac(key: bytes, session: bytes, gateway_id: str, expiry: bytes) -> bytes:

@@ -1,8 +1,8 @@
 """One access session at the local proxy: a control stream, listeners, and a pump for each client connection.
 
 The control stream says which members there are; each gets a listener, and the gateway is told its address. A client
-connection that fails ends alone: only the control stream, the clock or the user end the session. A control stream that
-is lost is dialled again with the same certificate, while the listeners keep their ports.
+connection that fails ends alone: only the control stream, the clock or the user end the session. What becomes of the
+way to the gateway is `link`'s business; the listeners keep their ports meanwhile.
 """
 
 from __future__ import annotations
@@ -10,50 +10,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
 from urllib.parse import quote
 
-from ... import __version__
 from ...api.models import SessionGrant
 from ...errors import WardgateError
 from ...numbers import Numbers
 from ...tunnel import frames
-from ..exits import Exit, ExitError
-from .control import ControlStream
+from .link import Dialler, End, Link
 from .listeners import Listener, bind
 from .owner import Owner, owner_of_peer
 from .pump import Side, TunnelSide, join
 from .view import ReadyFacts, View
 
 _BYE_SECONDS = 1.0  # how long the gateway may take to confirm a Ctrl+C
-_RETRY_SECONDS = 1.0
-_EXPIRY_GRACE = 5.0  # the gateway's timer is the authority; ours only catches its silence
 _NOTICE_SECONDS = 10.0  # a client that retries in a loop must not flood the terminal
-# What the gateway refuses for reasons of its own; every other code is MongoDB's word, told by the gateway.
-_GATEWAY_CODES = {"failed_to_start", "lease_refused", "session_refused", "audit_failed", "gateway_stopping", "internal"}
-
-
-class Dialler(Protocol):
-    """How streams to the gateway are opened; both raise WardgateError with one sentence."""
-
-    async def open_control(self, protocol: asyncio.Protocol) -> asyncio.Transport: ...
-
-    def warm_up(self) -> None: ...
-
-    async def open_data(self, protocol: asyncio.Protocol) -> asyncio.Transport: ...
-
-    async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """Why the session is over."""
-
-    reason: str
-    message: str | None = None
-    confirmed: bool = True  # whether the gateway said so
 
 
 class InterruptedBeforeReadyError(Exception):
@@ -81,12 +51,12 @@ class LocalProxy:
 
     def __init__(self, grant: SessionGrant, dialler: Dialler, main: Listener, view: View, numbers: Numbers) -> None:
         self._grant = grant
-        self._dialler = dialler
         self._view = view
-        self._numbers = numbers
         self._main = main
         self._members: dict[str, Listener] = {}
-        self._control = ControlStream()
+        self._link = Link(
+            dialler, numbers, gateway=grant.session.gateway, expires_at=grant.session.expires_at, say=view.notice
+        )
         self._topology: frames.Topology | None = None
         self._ready = False
         self._interrupt = asyncio.Event()
@@ -109,7 +79,7 @@ class LocalProxy:
             if following.done():
                 return following.result()
             if not self._ready:
-                self._control.send(frames.Bye())
+                self._link.send(frames.Bye())
                 raise InterruptedBeforeReadyError
             return await self._say_bye(following)
         finally:
@@ -120,7 +90,7 @@ class LocalProxy:
 
     async def _say_bye(self, following: asyncio.Task[End]) -> End:
         self._stop_listening()
-        self._control.send(frames.Bye())
+        self._link.send(frames.Bye())
         await asyncio.wait({following}, timeout=_BYE_SECONDS)
         if following.done() and not following.exception() and following.result().reason == "client_closed":
             return following.result()
@@ -129,79 +99,17 @@ class LocalProxy:
     # --- control stream -------------------------------------------------------------------------------------------
 
     async def _follow(self) -> End:
-        await self._dial_control()
         while True:
-            end = await self._until_lost()
-            if end is not None:
-                return end
-            if not self._ready:
-                raise ExitError(
-                    "gateway_unreachable",
-                    f"The gateway {self._grant.session.gateway} closed the connection before the session was ready.",
-                    Exit.GATEWAY_UNREACHABLE,
-                )
-            if not await self._dial_again():
-                return self._lost()
-
-    async def _until_lost(self) -> End | None:
-        while True:
-            left = (self._grant.session.expires_at - datetime.now(UTC)).total_seconds() + _EXPIRY_GRACE
-            try:
-                frame = await asyncio.wait_for(self._control.receive(), max(left, 0.0))
-            except TimeoutError:
-                return End("expired")
-            if frame is None:
-                return None
-            end = await self._heed(frame)
-            if end is not None:
-                return end
-
-    async def _heed(self, frame: frames.Frame) -> End | None:
-        match frame:
-            case frames.Topology():
-                await self._take(frame)
-            case frames.Ready():
-                self._take_ready()
-            case frames.Notice():
-                self._view.notice(frame.level, frame.message)
-            case frames.Ended():
-                if not self._ready:
-                    raise ExitError(
-                        "failed_to_start", frame.message or "The session could not start.", Exit.GATEWAY_UNREACHABLE
-                    )
-                return End(frame.reason, frame.message)
-            case frames.Refused():
-                return self._refused(frame)
-        return None
-
-    def _refused(self, frame: frames.Refused) -> End:
-        if self._ready:
-            return End("gateway_lost", frame.message)
-        code = Exit.GATEWAY_UNREACHABLE if frame.code in _GATEWAY_CODES else Exit.FAILED
-        raise ExitError(frame.code, frame.message, code)
-
-    async def _dial_control(self) -> None:
-        self._control = ControlStream()
-        await self._dialler.open_control(self._control)
-        self._control.send(frames.Hello(version=__version__))
-
-    async def _dial_again(self) -> bool:
-        self._view.notice("warning", "The connection to the gateway is lost; trying again.")
-        until = time.monotonic() + self._numbers.client_lost
-        while time.monotonic() < until and datetime.now(UTC) < self._grant.session.expires_at:
-            started = time.monotonic()
-            try:
-                await self._dial_control()
-            except WardgateError:
-                await asyncio.sleep(max(0.0, _RETRY_SECONDS - (time.monotonic() - started)))
-            else:
-                return True
-        return False
-
-    def _lost(self) -> End:
-        if datetime.now(UTC) >= self._grant.session.expires_at:
-            return End("expired")
-        return End("gateway_lost", f"The gateway {self._grant.session.gateway} could not be reached again.")
+            frame = await self._link.next()
+            match frame:
+                case End():
+                    return frame
+                case frames.Topology():
+                    await self._take(frame)
+                case frames.Ready():
+                    self._take_ready()
+                case frames.Notice():
+                    self._view.notice(frame.level, frame.message)
 
     # --- listeners ------------------------------------------------------------------------------------------------
 
@@ -215,17 +123,16 @@ class LocalProxy:
         if not self._main.servers:
             await self._listen(self._main)
         members = {address: listener.address for address, listener in self._members.items() if address in wanted}
-        self._control.send(frames.Listeners(main=self._main.address, members=members))
+        self._link.send(frames.Listeners(main=self._main.address, members=members))
 
     async def _listen(self, listener: Listener) -> None:
         await listener.start(lambda: _Accepted(self, listener))
 
     def _take_ready(self) -> None:
         if self._ready:
-            self._view.reconnected()
+            self._view.reconnected(self._link.way)
             return
         self._ready = True
-        self._dialler.warm_up()
         self._view.ready(self._facts())
 
     def _facts(self) -> ReadyFacts:
@@ -283,19 +190,22 @@ class LocalProxy:
 
     async def _serve(self, client: Side, listener: Listener) -> None:
         assert client.transport is not None
-        tunnel = TunnelSide(lambda up, down: self._closed(client))
+        number = 0
+        tunnel = TunnelSide(lambda up, down: self._closed(client, number))
         try:
-            transport = await self._dialler.open_data(tunnel)
+            transport, number = await self._link.open_data(tunnel, lambda: _drop(client, tunnel))
         except WardgateError as error:
             client.transport.abort()
             self._notice(error.message)
             return
         self._open.add(client)
         self._view.connections(len(self._open))
-        transport.write(frames.encode(frames.Open(member=listener.member, local=listener.address)))
+        opening = frames.Open(member=listener.member, local=listener.address, stream=number)
+        transport.write(frames.encode(opening))
         join(client, tunnel)
 
-    def _closed(self, client: Side) -> None:
+    def _closed(self, client: Side, number: int) -> None:
+        self._link.closed(number)
         self._open.discard(client)
         self._view.connections(len(self._open))
 
@@ -319,5 +229,10 @@ class LocalProxy:
         for client in list(self._open):
             if client.transport is not None:
                 client.transport.abort()
-        self._control.close()
-        await self._dialler.close()
+        await self._link.close()
+
+
+def _drop(*sides: Side) -> None:
+    for side in sides:
+        if side.transport is not None:
+            side.transport.abort()

@@ -11,22 +11,36 @@ import resource
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from ... import __version__
-from ...api.models import ClientFacts, Session, SessionGrant, SessionRequest, SessionStatus, VerificationState
+from ...api.models import (
+    ClientFacts,
+    EndReason,
+    Route,
+    Session,
+    SessionGrant,
+    SessionRequest,
+    SessionRoutes,
+    SessionStatus,
+    VerificationState,
+)
+from ...api.problems import ProblemCode, ProblemError
 from ...errors import WardgateError
 from ...net import certs, loop
 from ...numbers import DEFAULT
 from ..exits import Exit, exit_code_of_end
 from ..forms import path
 from ..settings import Settings
-from .dialler import TunnelDialler
+from .dialler import SessionOverError, TunnelDialler
+from .link import End
 from .listeners import Listener, bind
-from .proxy import End, InterruptedBeforeReadyError, LocalProxy
+from .proxy import InterruptedBeforeReadyError, LocalProxy
 from .view import EndFacts, View
 
+_ROUTES_SECONDS = 4.0
 _SUMMARY_SECONDS = 1.5  # what the control plane may take to tell the counts; then the summary goes without
 
 
@@ -77,7 +91,7 @@ def _request(settings: Settings, wish: Wish, key: certs.PrivateKey) -> SessionGr
 def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View) -> int:
     started = time.monotonic()
     try:
-        end, connections = loop.run(_live(grant, key, main, view))
+        end, connections = loop.run(_live(settings, grant, key, main, view))
     except InterruptedBeforeReadyError:
         _abandon(settings, grant.session.id)
         return int(Exit.INTERRUPTED)
@@ -103,14 +117,32 @@ def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main:
     return exit_code_of_end(end.reason)
 
 
-async def _live(grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View) -> tuple[End, int]:
-    dialler = TunnelDialler(grant, key, DEFAULT)
+async def _live(
+    settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View
+) -> tuple[End, int]:
+    async def ask() -> Sequence[Route]:
+        return await asyncio.to_thread(_routes, settings, grant.session.id)
+
+    dialler = TunnelDialler(grant, key, DEFAULT, ask)
     proxy = LocalProxy(grant, dialler, main, view, DEFAULT)
     running = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         running.add_signal_handler(number, proxy.interrupt)
     end = await proxy.run()
     return end, proxy.connections
+
+
+def _routes(settings: Settings, session_id: str) -> Sequence[Route]:
+    """The ways to the session's gateway as they are now; SessionOverError, or WardgateError where nobody can say."""
+    with settings.api(timeout_s=_ROUTES_SECONDS) as client:
+        try:
+            return client.get(path("sessions", session_id, "routes"), SessionRoutes).routes
+        except ProblemError as problem:
+            if problem.problem.code is not ProblemCode.SESSION_ENDED:
+                raise
+            over = client.get(path("sessions", session_id), Session)
+            reason = over.end_reason or EndReason.GATEWAY_LOST
+            raise SessionOverError(reason.value, over.end_message or problem.message) from problem
 
 
 def _abandon(settings: Settings, session_id: str) -> None:

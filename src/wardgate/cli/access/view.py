@@ -53,7 +53,7 @@ class View(Protocol):
 
     def notice(self, level: str, message: str) -> None: ...
 
-    def reconnected(self) -> None: ...
+    def reconnected(self, route: str) -> None: ...
 
     def connections(self, number: int) -> None: ...
 
@@ -81,9 +81,9 @@ class JsonView:
         """`notice`."""
         self._event("notice", level=level, message=message)
 
-    def reconnected(self) -> None:
-        """`reconnected`."""
-        self._event("reconnected")
+    def reconnected(self, route: str) -> None:
+        """`reconnected`, with the name of the route that the control stream takes now."""
+        self._event("reconnected", route=route)
 
     def connections(self, number: int) -> None:
         """Programs count for themselves."""
@@ -133,9 +133,9 @@ class TerminalView:
         sys.stderr.write(f"{'warning' if level == 'warning' else 'note'}: {safe(message)}\n")
         self._draw()
 
-    def reconnected(self) -> None:
+    def reconnected(self, route: str) -> None:
         """The session goes on."""
-        self.notice("info", "Reconnected to the gateway; the ports are the same.")
+        self.notice("info", f"Reconnected to the gateway through {route}; the ports are the same.")
 
     def connections(self, number: int) -> None:
         """Shown in the status line."""
