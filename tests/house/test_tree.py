@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src" / "wardgate").rglob("*.py"))
 PURE = (
     *("errors.py", "secret.py", "ids.py", "durations.py", "numbers.py", "sealing.py"),
-    *("rawbson", "wire", "scram", "tunnel", "command", "policy", "audit", "proxy"),
+    *("rawbson", "wire", "scram", "tunnel", "proof", "command", "policy", "audit", "proxy"),
 )
 TEXT = {".cfg", ".css", ".html", ".js", ".json", ".lock", ".md", ".mako", ".py", ".sh", ".sql", ".toml", ".txt", ".yml"}
 # A path of the machine that something was written on works nowhere else.

@@ -41,6 +41,8 @@ class LoginRequest(Request):
 
     email: str = Field(max_length=254)
     password: SecretStr = Field(min_length=1, max_length=1024)
+    challenge_id: str | None = Field(default=None, max_length=64, description="Of the `mfa_required` before.")
+    code: SecretStr | None = Field(default=None, min_length=1, max_length=64, description="The challenge's answer.")
 
 
 class RefreshRequest(Request):
@@ -233,7 +235,7 @@ _USERNAME = (
     "The MongoDB user; with MONGODB-AWS the access key's id. Left out with MONGODB-X509, where it is the certificate's "
     "subject, and with MONGODB-OIDC, where it is the token's."
 )
-_SECRET_HELP = "Kept byte for byte; with MONGODB-AWS the secret access key. None with MONGODB-X509 and MONGODB-OIDC."
+_KEPT = "Kept byte for byte; with MONGODB-AWS the secret access key. None with MONGODB-X509 and MONGODB-OIDC."
 _CERTIFICATE = (
     "PEM: a client certificate, its private key and what leads up to its authority. With MONGODB-X509 it is the login; "
     "with any other mechanism it is shown to servers that ask for one."
@@ -248,7 +250,7 @@ class AccountCreate(Request):
     description: str = Field(default="", max_length=1024)
     mechanism: Mechanism = Mechanism.AUTO
     username: str = Field(default="", max_length=1024, description=_USERNAME)
-    password: SecretStr | None = Field(default=None, min_length=1, max_length=4096, description=_SECRET_HELP)
+    password: SecretStr | None = Field(default=None, min_length=1, max_length=4096, description=_KEPT)
     client_certificate: SecretStr | None = Field(default=None, min_length=1, max_length=_PEM, description=_CERTIFICATE)
     require_mfa: bool = False
     require_reason: bool = False
@@ -263,7 +265,7 @@ class AccountUpdate(Request):
     description: str | None = Field(default=None, max_length=1024)
     mechanism: Mechanism | None = None
     username: str | None = Field(default=None, max_length=1024, description=_USERNAME)
-    password: SecretStr | None = Field(default=None, min_length=1, max_length=4096, description=_SECRET_HELP)
+    password: SecretStr | None = Field(default=None, min_length=1, max_length=4096, description=_KEPT)
     client_certificate: SecretStr | None = Field(default=None, min_length=1, max_length=_PEM, description=_CERTIFICATE)
     require_mfa: bool | None = None
     require_reason: bool | None = None

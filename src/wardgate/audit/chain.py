@@ -16,8 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from enum import StrEnum
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import bson
@@ -26,21 +25,27 @@ from bson.errors import InvalidBSON
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ..proof.breaks import Break, ChainBroken, Link
 from . import frame as framing
 from .frame import AES_256_GCM, CLEAR, Frame, Kind
+
+__all__ = [
+    "Break",
+    "ChainBroken",
+    "ChainReader",
+    "ChainWriter",
+    "EpochHead",
+    "Link",
+    "open_frame",
+    "parse_epoch_head",
+    "seal_statement",
+    "tail_frame",
+]
 
 KEY_BYTES: Final = 32
 HASH_BYTES: Final = 32
 _TAG_BYTES: Final = 16
 _OVERHEAD: Final = HASH_BYTES + _TAG_BYTES
-
-
-class Link(NamedTuple):
-    """A place in a session's chains: `hash` is SHA-256 of that frame."""
-
-    epoch: int
-    seq: int
-    hash: bytes
 
 
 class EpochHead(NamedTuple):
@@ -119,30 +124,6 @@ def _clear(kind: Kind, session: bytes, epoch: int, seq: int, payload: bytes) -> 
 # --- reading ------------------------------------------------------------------------------------------------------
 
 
-class Break(StrEnum):
-    """The ways in which a chain can be wrong."""
-
-    BAD_HASH = "bad_hash"
-    BAD_TAG = "bad_tag"
-    DAMAGED = "damaged"
-    FOREIGN = "foreign"
-    GAP = "gap"
-    REORDERED = "reordered"
-    SUBSTITUTED = "substituted"
-    TRUNCATED = "truncated"
-
-
-class ChainBroken(Exception):  # noqa: N818 - it is what was found, not what failed
-    """The first bad place of a chain, and how it is bad."""
-
-    def __init__(self, how: Break, epoch: int, seq: int, detail: str) -> None:
-        super().__init__(f"epoch {epoch}, sequence {seq}: {detail}")
-        self.how = how
-        self.epoch = epoch
-        self.seq = seq
-        self.detail = detail
-
-
 class ChainReader:
     """Checks and opens the frames of one epoch, in order, from its head or from a place already checked."""
 
@@ -167,7 +148,7 @@ class ChainReader:
         if head.session != self._session or head.epoch != self._epoch:
             raise ChainBroken(Break.FOREIGN, self._epoch, self.seq + 1, "a frame of another session or epoch")
         if head.seq != self.seq + 1:
-            how = Break.GAP if head.seq > self.seq else Break.REORDERED
+            how = Break.GAP if head.seq > self.seq else Break.REPLAYED
             raise ChainBroken(how, self._epoch, self.seq + 1, f"sequence {head.seq} follows {self.seq}")
         if self.closed:
             raise ChainBroken(Break.SUBSTITUTED, self._epoch, head.seq, "a frame follows the epoch's tail")
@@ -190,7 +171,7 @@ class ChainReader:
             previous, document = plain[:HASH_BYTES], plain[HASH_BYTES:]
         if previous != self.hash:
             raise ChainBroken(
-                Break.BAD_HASH, self._epoch, self.seq, "the frame is not the one that its successor was chained to"
+                Break.SUBSTITUTED, self._epoch, self.seq, "the frame is not the one that its successor was chained to"
             )
         return document
 
@@ -200,20 +181,6 @@ def _tail_hash(frame: Frame) -> bytes:
         return bytes(bson.decode(frame.payload)["previous"])
     except (InvalidBSON, KeyError, TypeError) as error:
         raise ChainBroken(Break.DAMAGED, frame.head.epoch, frame.head.seq, "the tail can't be read") from error
-
-
-def check_epoch(reader: ChainReader, frames: Iterable[Frame]) -> Iterator[Link]:
-    """Check a whole stored epoch, frame by frame: each place as it is found good. ChainBroken at the first that is not,
-    a swap told from a gap."""
-    following = iter(frames)
-    for frame in following:
-        try:
-            reader.accept(frame)
-        except ChainBroken as broken:
-            if broken.how is Break.GAP and any(later.head.seq == broken.seq for later in following):
-                raise ChainBroken(Break.REORDERED, broken.epoch, broken.seq, broken.detail) from broken
-            raise
-        yield reader.link
 
 
 def open_frame(frame: Frame, key: bytes) -> bytes:
@@ -226,7 +193,7 @@ def _decrypt(aead: AESGCM, frame: Frame) -> bytes:
     try:
         return aead.decrypt(head.seq.to_bytes(12, "big"), frame.payload, frame.aad)
     except InvalidTag as error:
-        raise ChainBroken(Break.BAD_TAG, head.epoch, head.seq, "the frame was altered") from error
+        raise ChainBroken(Break.ALTERED, head.epoch, head.seq, "the frame was altered") from error
 
 
 def seal_statement(session_id: str, heads: Iterable[Link], *, final: bool, sealed_at_us: int) -> bytes:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from wardgate import ids, sealing
+from wardgate.api.audit import ExportFormat
 from wardgate.api.machine import RecordsAck
 from wardgate.api.models import EndReason, SessionStatus, Verification
 from wardgate.audit.chain import ChainWriter, EpochHead, Link, tail_frame
@@ -22,6 +23,7 @@ from wardgate.control.identity.actor import Actor, Binding, Scope
 from wardgate.control.identity.permissions import Role
 from wardgate.control.projects.model import ProjectRow
 from wardgate.control.records import RecordService
+from wardgate.proof.seals import TrustedKeys
 
 from ..conftest import Control
 
@@ -37,6 +39,7 @@ class Epoch:
     number: int
     gateway: str
     writer: ChainWriter
+    key: bytes
     frames: list[bytes] = field(default_factory=list)
     sent: int = 0
 
@@ -86,7 +89,7 @@ class Recorded:
             session.add(
                 EpochRow(session_id=self.session_id, epoch=number, gateway_id=gateway, leased_at=self.control.clock())
             )
-        return Epoch(self.records, self.session_id, number, gateway, writer, [writer.head_frame])
+        return Epoch(self.records, self.session_id, number, gateway, writer, key, [writer.head_frame])
 
     async def end(self) -> None:
         """The session is over."""
@@ -96,6 +99,15 @@ class Recorded:
                 .where(SessionRow.id == self.session_id)
                 .values(status=SessionStatus.ENDED, ended_at=self.control.clock(), end_reason=EndReason.CLIENT_CLOSED)
             )
+
+    async def export(self, form: ExportFormat) -> bytes:
+        pieces = await self.records.export(self.actor(), self.session_id, form)
+        return b"".join([piece async for piece in pieces])
+
+    @property
+    def published(self) -> TrustedKeys:
+        """What somebody offline has: the keys that the control plane publishes."""
+        return TrustedKeys("".join(key.certificate for key in self.records.keys().items).encode())
 
     def actor(self, role: Role = Role.ADMIN, scope: Scope | None = None, user_id: str = "usr_reader") -> Actor:
         binding = Binding(role, Scope() if scope is None else scope)

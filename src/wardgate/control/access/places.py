@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.models import SessionStatus, VerificationState
-from ..identity.actor import Scope
+from ..identity.actor import Scope, not_found
 from . import store
 from .model import EpochRow, SessionRow
 
@@ -25,6 +25,7 @@ class RecordPlace:
     ended: bool
     ended_at: datetime | None
     epochs: Mapping[int, str]
+    verification: VerificationState
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,14 @@ class SessionDirectory:
         rows = await session.scalars(select(EpochRow).where(EpochRow.session_id == session_id))
         epochs = {epoch.epoch: epoch.gateway_id for epoch in rows}
         scope = Scope(row.project_id, row.resource_id, row.account_id)
-        return RecordPlace(row.id, scope, row.user_id, row.status is SessionStatus.ENDED, row.ended_at, epochs)
+        return RecordPlace(row.id, scope, row.user_id, row.status is SessionStatus.ENDED, row.ended_at, epochs, row.verification)
+
+    async def must_find(self, session: AsyncSession, session_id: str) -> RecordPlace:
+        """Where the records of a session belong; ProblemError `not_found`."""
+        place = await self.record_place(session, session_id)
+        if place is None:
+            raise not_found(f"session {session_id[:64]}")
+        return place
 
     async def record_counts(self, session: AsyncSession, session_id: str, commands: int, errors: int) -> RecordStanding:
         """Add what arrived; how the session stands now."""

@@ -35,7 +35,7 @@ from .ingest import Alarm, Known, Overlap, Taken
 from .judge import Judge
 from .keyring import Keyring
 from .model import RecordEpochRow
-from .objects import ObjectFolder
+from .objects import ObjectStore
 from .rows import Harvest
 
 _REMEMBERED: Final = 1024  # epochs
@@ -53,7 +53,7 @@ class Intake:
         sources: Sources,
         keyring: Keyring,
         directory: SessionDirectory,
-        objects: ObjectFolder,
+        objects: ObjectStore,
         judge: Judge,
     ) -> None:
         self._database = database

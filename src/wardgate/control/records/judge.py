@@ -16,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ...api.models import VerificationState
 from ...audit.chain import Link, seal_statement
 from ..access.places import RecordPlace, SessionDirectory
+from ..audit_log import AuditLog, Event
+from ..audit_log.log import SYSTEM
 from ..db import Database
 from ..sources import Sources
 from ..vault import AuditKeys
@@ -26,13 +28,23 @@ from .model import RecordEpochRow, RecordSealRow
 _TAIL_GRACE: Final = timedelta(seconds=60)
 _SEAL_EVERY: Final = timedelta(minutes=5)
 _SWEEP: Final = 100
+# Judged once: who could make the seal of a spoilt store again by asking would make it worthless.
+_FINAL: Final = frozenset({VerificationState.TAMPERED, VerificationState.VERIFIED})
 
 
 class Judge:
     """Says and seals."""
 
-    def __init__(self, database: Database, sources: Sources, keys: AuditKeys, directory: SessionDirectory) -> None:
+    def __init__(
+        self,
+        database: Database,
+        audit_log: AuditLog,
+        sources: Sources,
+        keys: AuditKeys,
+        directory: SessionDirectory,
+    ) -> None:
         self._database = database
+        self._audit_log = audit_log
         self._sources = sources
         self._keys = keys
         self._directory = directory
@@ -55,15 +67,24 @@ class Judge:
     async def settle(self, session: AsyncSession, session_id: str) -> None:
         """Say what is known of an ended session's chain without reading it again; seal it if it is whole."""
         place = await self._directory.record_place(session, session_id)
-        if place is None or not place.ended:
+        if place is None or not place.ended or place.verification in _FINAL:
             return
         now = self._sources.now()
         epochs = await store.epochs(session, session_id)
         state = state_of(place, epochs, now)
         if state is VerificationState.OPEN:
             return
-        if state is VerificationState.VERIFIED and epochs:
+        if state is VerificationState.VERIFIED:
             await self._seal(session, session_id, epochs, final=True, now=now)
+            heads = [{"epoch": row.epoch, "seq": row.seq, "hash": row.hash.hex()} for row in epochs]
+            await self._audit_log.append(
+                session,
+                SYSTEM,
+                Event.SESSION_SEALED,
+                session_id,
+                project_id=place.scope.project_id,
+                details={"heads": heads},
+            )
         await self._directory.record_verification(session, session_id, state)
 
     async def _seal(

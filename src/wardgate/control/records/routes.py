@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
 
+from ...api.audit import AuditKey, ExportFormat
 from ...api.machine import RecordsAck
 from ...api.models import Page, Record, Verification
 from ..fleet.guard import Caller, operates
 from ..identity import Actor, Permission, requires
 from ..paging import Paging, paging
+from .exporting import MEDIA_TYPES
 from .service import RecordService
+
+_ENDINGS = {
+    ExportFormat.BUNDLE: "tar",
+    ExportFormat.CSV: "csv",
+    ExportFormat.JSONL: "jsonl",
+    ExportFormat.MONGOSH: "js",
+}
 
 
 def build(records: RecordService) -> APIRouter:
@@ -34,6 +44,28 @@ def build(records: RecordService) -> APIRouter:
     ) -> Verification:
         """Check the chain of a session's records, all of it, now."""
         return await records.verify(actor, session_id)
+
+    @router.get(
+        "/sessions/{session_id}/export",
+        response_class=StreamingResponse,
+        responses={200: {"description": "The file.", "content": {"application/octet-stream": {}}}},
+    )
+    async def export_session(
+        session_id: str,
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_RECORD_READ, within=True))],
+        form: Annotated[ExportFormat, Query(alias="format")],
+    ) -> StreamingResponse:
+        """A session as a file: a bundle that can be verified offline, JSON lines, a script for mongosh, or a table."""
+        pieces = await records.export(actor, session_id, form)
+        headers = {"content-disposition": f'attachment; filename="{session_id}.{_ENDINGS[form]}"'}
+        return StreamingResponse(pieces, media_type=MEDIA_TYPES[form], headers=headers)
+
+    @router.get("/audit-keys")
+    async def list_audit_keys(
+        actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))],
+    ) -> Page[AuditKey]:
+        """The public keys that the seals over records are checked with."""
+        return records.keys()
 
     @router.post(
         "/gateway/records",

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Table, and_, bindparam, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import CursorResult, Table, and_, bindparam, false, func, insert, or_, select, true, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...audit.chain import Link
@@ -204,3 +204,16 @@ async def mark_sealed(session: AsyncSession, session_id: str, number: int, seq: 
         .where(and_(RecordEpochRow.session_id == session_id, RecordEpochRow.epoch == number))
         .values(sealed_seq=seq, sealed_at=at)
     )
+
+
+async def count_rows(session: AsyncSession, session_id: str) -> int:
+    """How many lines a session's log has."""
+    return await session.scalar(select(func.count()).select_from(_ROWS).where(_ROWS.c.session_id == session_id)) or 0
+
+
+async def row_beyond(session: AsyncSession, session_id: str, ends: Mapping[int, int]) -> tuple[int, int] | None:
+    """The first line (epoch, sequence number) that lies in no epoch, `ends` being their last sequence numbers."""
+    inside = or_(false(), *(and_(_ROWS.c.epoch == number, _ROWS.c.seq.between(0, seq)) for number, seq in ends.items()))
+    query = select(_ROWS.c.epoch, _ROWS.c.seq).where(_ROWS.c.session_id == session_id, ~inside)
+    row = (await session.execute(query.order_by(_ROWS.c.epoch, _ROWS.c.seq).limit(1))).first()
+    return None if row is None else (row.epoch, row.seq)

@@ -68,6 +68,10 @@ class AuditKeys:
             raise WardgateError("unknown_audit_key", f"The seal names a signing key {key_id[:64]} that is not ours.")
         return found
 
+    def head_certificates(self) -> Mapping[str, bytes]:
+        """The certificates of every key that signs or has signed heads, DER, by the key's id; oldest first."""
+        return dict(self._head_certificates)
+
     def verify_head(self, key_id: str, signature: bytes, head: bytes) -> bool:
         """Whether `signature` is ours over `head`."""
         certificate = self._head_certificates.get(key_id)
