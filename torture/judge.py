@@ -24,8 +24,11 @@ COLLECTIONS: Mapping[str, tuple[str, ...]] = {
 # What no driver retries: once an outage each, as directly.
 FRAGILE = frozenset({"cursor", "transaction", "updateMany"})
 _TRANSACTION_LABELS = frozenset({"TransientTransactionError", "UnknownTransactionCommitResult"})
-# Codes of elections and shutdowns, cursors that died with their server, aborted transactions, write conflicts.
-_ELECTION_CODES = frozenset({43, 50, 89, 91, 112, 175, 189, 237, 251, 10058, 10107, 11600, 11601, 11602, 13435, 13436})
+# Codes of elections and shutdowns, cursors that died with their server, aborted transactions, write conflicts; 211: a
+# new primary has not read the keys yet by which it signs cluster times.
+_ELECTION_CODES = frozenset(
+    {43, 50, 89, 91, 112, 175, 189, 211, 237, 251, 10058, 10107, 11600, 11601, 11602, 13435, 13436}
+)
 _NETWORK_KINDS = frozenset({"AutoReconnect", "NetworkTimeout", "MongoNetworkError", "PoolClearedError"})
 _NETWORK_KINDS_NODE = frozenset({"MongoPoolClearedError", "PoolClearedOnNetworkError", "MongoNetworkTimeoutError"})
 

@@ -28,6 +28,8 @@ from wardgate.testing.mongo import RS1
 from . import report
 from .elections import outage
 from .faults import OF_ONE, OF_THREE, Fault
+from .kills import gateway_kills, proxy_kill, relay_kills
+from .sockets import client_killed, many_sockets, session_ended
 from .world import DRIVERS, ROUTES, World
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -71,7 +73,26 @@ def _elections(faults: Sequence[Fault], one: bool) -> dict[str, Trial]:
     return {fault.name: trial(fault) for fault in faults}
 
 
-TRIALS: dict[str, Trial] = {**_elections(OF_THREE, one=False), **_elections(OF_ONE, one=True)}
+def _killing(work: Callable[[Path, random.Random, int], list[dict[str, Any]]], share: float) -> Trial:
+    """A trial of kills.py; `share` of the asked kills."""
+    return lambda asked: work(asked.folder / work.__name__, asked.dice, max(1, round(asked.kills * share)))
+
+
+def _timed(work: Callable[[Path, bool], list[dict[str, Any]]]) -> Trial:
+    """A trial of sockets.py."""
+    return lambda asked: work(asked.folder / work.__name__, asked.timed)
+
+
+TRIALS: dict[str, Trial] = {
+    **_elections(OF_THREE, one=False),
+    **_elections(OF_ONE, one=True),
+    "many-sockets": _timed(many_sockets),
+    "client-killed": _timed(client_killed),
+    "session-ended": _timed(session_ended),
+    "gateway-kills": _killing(gateway_kills, 1.0),
+    "relay-kills": _killing(relay_kills, 0.2),
+    "proxy-kill": _killing(proxy_kill, 0.0),
+}
 
 
 def _arguments() -> argparse.Namespace:
