@@ -26,7 +26,8 @@ from bson.errors import InvalidBSON
 from ..errors import WardgateError
 from ..rawbson import walk
 from . import records
-from .records import BodyChunk, CommandIntent, Denied, Record
+from .parts import PartsBroken, open_parts
+from .records import BodyChunk, CommandIntent, Denied, Record, Streamed, UploadPart
 
 INLINE_BYTES: Final = 1024 * 1024
 CHUNK_BYTES: Final = 1024 * 1024
@@ -45,6 +46,8 @@ _KINDS: Final[dict[str, type[Any]]] = {
     "connection_opened": records.ConnectionOpened,
     "connection_hello": records.ConnectionHello,
     "connection_closed": records.ConnectionClosed,
+    "upload": records.Upload,
+    "part": records.UploadPart,
     "intent": records.CommandIntent,
     "outcome": records.CommandOutcome,
     "denied": records.Denied,
@@ -140,6 +143,8 @@ def _writer(name: str, annotation: str) -> _Writer:
             return lambda parts, value: parts.append(_array(name, [b"\x02", *(_text(v, TEXT_BYTES) for v in value)]))
         case "Sequences":
             return _write_sequences
+        case "Streamed":
+            return _write_streamed
         case other:
             raise TypeError(f"no BSON form for {other}")
 
@@ -161,6 +166,15 @@ def _write_sequences(parts: list[bytes], sequences: records.Sequences) -> None:
         size += len(head) + len(documents)
     parts.append(b"\0")
     parts[at] = b"\x04sequences\0" + _I32.pack(size)
+
+
+def _write_streamed(parts: list[bytes], streamed: Streamed) -> None:
+    """An embedded document; an empty digest and an empty key are left out."""
+    inner = b"\x12opened\0" + _I64.pack(streamed.opened) + b"\x12parts\0" + _I64.pack(streamed.parts)
+    for name, value in ((b"sha256", streamed.sha256), (b"key", streamed.key)):
+        if value:
+            inner += b"\x05" + name + b"\0" + _I32.pack(len(value)) + b"\0" + value
+    parts.append(b"\x03streamed\0" + _I32.pack(len(inner) + 5) + inner + b"\0")
 
 
 _Field = tuple[Callable[[Any], Any], Any, _Writer]
@@ -197,6 +211,7 @@ def decode(document: bytes) -> Entry:
         cut: tuple[int, ...] = ()
         if b"cut" in found:
             cut = tuple(int(size) for size in _read_array(document, *found[b"cut"]))
+        if cls in _WITH_BODY:
             values.setdefault("body", b"")
         return Entry(_read_int(document, *found[b"at"]), cls(**values), cut)
     except KeyError as error:
@@ -254,6 +269,14 @@ def _read_sequences(data: bytes, kind: int, start: int, end: int) -> records.Seq
     return tuple((str(values[i]), bytes(values[i + 1])) for i in range(0, len(values), 2))
 
 
+def _read_streamed(data: bytes, kind: int, start: int, end: int) -> Streamed:
+    _expect(kind, walk.DOCUMENT)
+    found = walk.fields(data, start, end)
+    opened, parts = (_read_int(data, *found[name]) for name in (b"opened", b"parts"))
+    digest, key = (_read_bytes(data, *found[name]) if name in found else b"" for name in (b"sha256", b"key"))
+    return Streamed(opened, parts, digest, key)
+
+
 _BY_TYPE: Final[dict[str, _Reader]] = {
     "str": _read_text,
     "int": _read_int,
@@ -262,6 +285,7 @@ _BY_TYPE: Final[dict[str, _Reader]] = {
     "bytes": _read_bytes,
     "tuple[str, ...]": _read_texts,
     "Sequences": _read_sequences,
+    "Streamed": _read_streamed,
 }
 _READERS: Final = {
     cls: tuple(
@@ -277,33 +301,61 @@ _NULLS: Final = {
 
 
 class Assembler:
-    """Gathers the chunks of one cut record, whose bytes may come between those of others."""
+    """Gathers what belongs to one record with a body and came apart from it, between the records of others.
+
+    The chunks of a body that was cut follow its record; the parts of a streamed one stand before it, from `opened` on.
+    """
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
-        self._chunks: list[bytes] = []
+        self._pieces: list[bytes] = []
         self._missing = sum(entry.cut)
+        record = entry.record
+        self._streamed = record.streamed if isinstance(record, _WITH_BODY) else None
+        if self._streamed is not None and not self._streamed.key:
+            self._streamed = None  # withheld: there is nothing to gather
+
+    @property
+    def opened(self) -> int | None:
+        """The sequence number behind which the parts stand; None where none are wanted."""
+        return None if self._streamed is None else self._streamed.opened
 
     @property
     def whole(self) -> bool:
         """Whether nothing is missing."""
+        if self._streamed is not None:
+            return len(self._pieces) == self._streamed.parts
         return self._missing == 0
 
-    def add(self, chunk: BodyChunk) -> None:
-        """The next chunk; CodecError if it is not the next one or is too long."""
-        if chunk.index != len(self._chunks) or len(chunk.data) > self._missing:
-            raise CodecError("A chunk of a body is out of place.")
-        self._chunks.append(chunk.data)
-        self._missing -= len(chunk.data)
+    def add(self, piece: BodyChunk | UploadPart) -> None:
+        """The next piece of this record (others' are passed over); CodecError if it is not the next one or too long."""
+        if isinstance(piece, UploadPart):
+            if self._streamed is None or piece.opened != self._streamed.opened:
+                return
+            if self.whole or piece.index != len(self._pieces):
+                raise CodecError("A part of a streamed body is out of place.")
+        else:
+            if piece.index != len(self._pieces) or len(piece.data) > self._missing:
+                raise CodecError("A chunk of a body is out of place.")
+            self._missing -= len(piece.data)
+        self._pieces.append(piece.data)
 
     def record(self) -> Record:
-        """The whole record; CodecError while something is missing."""
+        """The whole record; CodecError while something is missing, or if the pieces do not make it."""
         record, cut = self._entry.record, self._entry.cut
-        if not cut:
+        if not cut and self._streamed is None:
             return record
-        if self._missing or not isinstance(record, _WITH_BODY) or len(cut) != len(record.sequences) + 1:
+        if not self.whole or not isinstance(record, _WITH_BODY):
             raise CodecError("A body is not whole.")
-        whole = b"".join(self._chunks)
+        if self._streamed is not None:
+            try:
+                body, sequences = open_parts(self._streamed, self._pieces)
+            except PartsBroken as error:
+                raise CodecError(error.message) from error
+            return dataclasses.replace(record, body=body, sequences=sequences)
+        if len(cut) != len(record.sequences) + 1:
+            raise CodecError("A body is not whole.")
+        whole = b"".join(self._pieces)
         bounds = [0]
         for size in cut:
             bounds.append(bounds[-1] + size)

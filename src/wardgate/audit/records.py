@@ -3,8 +3,9 @@
 A record has no time and no sequence number of its own: the recorder gives both when it takes the record, so that a
 chain's times follow its order. Masking has happened before a record exists; nothing here knows a secret.
 
-Law: a `CommandIntent` precedes the command's last byte to MongoDB, and its `CommandOutcome` (one per reply, exhaust
-replies too) precedes the last byte of that reply to the client. Bodies are raw BSON, byte for byte as they came.
+Law: a `CommandIntent` precedes the command's last byte to MongoDB (an `Upload` its first one), and its `CommandOutcome`
+(one per reply, exhaust replies too) precedes the last byte of that reply to the client. Bodies are raw BSON, byte for
+byte as they came.
 """
 
 from __future__ import annotations
@@ -79,12 +80,47 @@ class ConnectionClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A request that is too large to be held has begun: its bytes follow as `UploadPart`, then what it was.
+
+    What it was is the `CommandIntent` or `Denied` that names this record in `streamed`. Without one the request never
+    came to its end, and nothing of it ran. `bytes_in` is the length that it declared.
+    """
+
+    connection: int
+    request_id: int
+    bytes_in: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPart:
+    """A run of the bytes of the request that the `Upload` with the sequence number `opened` began; see `parts`."""
+
+    opened: int
+    index: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """Where the message of a streamed command is: in `parts` parts, whose plain bytes have this SHA-256.
+
+    `key` opens them. Without it, and without the digest, they are withheld: they may hold credentials.
+    """
+
+    opened: int
+    parts: int
+    sha256: bytes = b""
+    key: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class CommandIntent:
-    """A command that is about to be forwarded.
+    """A command that is about to be forwarded; if it is `streamed`, whose last byte is about to be.
 
     `body` is the kind-0 document, whole; `sequences` are the kind-1 sections as (identifier, concatenated documents),
-    both exactly as on the wire (after masking; `masked` lists the paths). `rule` names the policy rule that allowed it
-    where that is worth knowing.
+    both exactly as on the wire (after masking; `masked` lists the paths). Of a streamed command both are empty, or
+    `body` is what is left of a withheld one. `rule` names the policy rule that allowed it where that is worth knowing.
     """
 
     connection: int
@@ -99,6 +135,7 @@ class CommandIntent:
     rule: str | None = None
     client_app: str | None = None
     masked: tuple[str, ...] = ()
+    streamed: Streamed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +175,7 @@ class Denied:
     client_app: str | None = None
     masked: tuple[str, ...] = ()
     error: str | None = None
+    streamed: Streamed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +204,8 @@ Record: TypeAlias = (
     | ConnectionOpened
     | ConnectionHello
     | ConnectionClosed
+    | Upload
+    | UploadPart
     | CommandIntent
     | CommandOutcome
     | Denied

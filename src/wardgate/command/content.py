@@ -27,7 +27,7 @@ PROFILE_READ: Final = "profile_read"
 
 # Operators that run JavaScript. As a key, anywhere in a query or an expression.
 _CODE_KEYS: Final = (b"$where", b"$function", b"$accumulator")
-_CODE_HINTS: Final = tuple(key + b"\0" for key in _CODE_KEYS)
+CODE_HINTS: Final = tuple(key + b"\0" for key in _CODE_KEYS)
 # Elements that are looked at in search of such keys; a longer search counts as found. 20,000 take about 6 ms.
 _SEARCH: Final = 20_000
 _STAGES_MAX: Final = 1_000  # mongod's own limit of a pipeline's length
@@ -67,8 +67,10 @@ def refused(code: str, message: str, mongo_code: MongoCode) -> RemoteProtocolErr
     return RemoteProtocolError(code, message, mongo_code)
 
 
-def examine(entry: Entry, request: Request | None, raw: bytes, fields: Fields, found: Findings) -> None:
-    """Fill `found` from a command's fields. `request` is None for a command inside explain."""
+def examine(
+    entry: Entry, request: Request | None, raw: bytes, fields: Fields, found: Findings, hinted: bool = False
+) -> None:
+    """Fill `found` from a command's fields. `request` is None for a command inside explain; `hinted` is `parse`'s."""
     writes = entry.effect is Effect.WRITE
     _place(entry, raw, fields, found, writes)
     special = _SPECIAL.get(entry.name)
@@ -80,7 +82,7 @@ def examine(entry: Entry, request: Request | None, raw: bytes, fields: Fields, f
     if entry.name == "insert":
         runs_code = found.collection == _STORED_CODE
     else:
-        runs_code = _has_code(request, raw, fields) or (writes and found.collection == _STORED_CODE)
+        runs_code = hinted or _has_code(request, raw, fields) or (writes and found.collection == _STORED_CODE)
     if runs_code:
         found.at_least(Effect.CODE)
 
@@ -109,7 +111,7 @@ def _place(entry: Entry, raw: bytes, fields: Fields, found: Findings, writes: bo
 
 def _has_code(request: Request | None, raw: bytes, fields: Fields) -> bool:
     """Whether a key of the command runs JavaScript. The search over plain bytes comes first: it is nearly free."""
-    first, second, third = _CODE_HINTS
+    first, second, third = CODE_HINTS
     if first not in raw and second not in raw and third not in raw:
         return False
     left = _SEARCH

@@ -20,7 +20,7 @@ from . import content
 from .catalogue import Area, Effect, Entry, Place, look_up
 from .content import Fields, Findings, refused
 
-__all__ = ["Area", "Command", "Effect", "parse"]
+__all__ = ["CARRIES", "HINTS", "Area", "Command", "Effect", "carries_documents", "parse", "unread"]
 
 _STRENGTH: Final = {Effect.READ: 0, Effect.AUTH: 0, Effect.WRITE: 1, Effect.CODE: 2, Effect.ADMIN: 3}
 # The commands that mongod 6.0 still takes in an OP_QUERY; it answers all others with code 352.
@@ -34,6 +34,10 @@ _SEQUENCES: Final[dict[str, frozenset[str]]] = {
     "delete": frozenset({"deletes"}),
     "bulkWrite": frozenset({"ops", "nsInfo"}),
 }
+# Arrays and sections that hold the application's data, as much as fits into a message. `nsInfo` is no such thing.
+CARRIES: Final = frozenset({b"deletes", b"documents", b"ops", b"updates"})
+HINTS: Final = content.CODE_HINTS
+_CARRIERS: Final = frozenset(name.encode() for name in _SEQUENCES)
 _NAME_BYTES: Final = 64  # of a database: mongod's limit is 63
 _NAMES_SHOWN: Final = 100
 
@@ -84,12 +88,25 @@ class Command:
         return self.request.exhaust_allowed
 
 
-def parse(request: Request) -> Command:
-    """Raises RemoteProtocolError (answerable) for a request that breaks the law above."""
+def carries_documents(name: bytes) -> bool:
+    """Whether the command `name` has data in `CARRIES`, and nothing else that could be large."""
+    return name in _CARRIERS
+
+
+def unread(request: Request) -> Command:
+    """A command of which nothing is known yet, so that it counts as everything that it could be."""
+    return Command("", "", None, Effect.ADMIN, Area.INTERNAL, request, known=False)
+
+
+def parse(request: Request, *, hinted: bool = False) -> Command:
+    """Raises RemoteProtocolError (answerable) for a request that breaks the law above.
+
+    `hinted`: one of `HINTS` stood in what an outline (`wire.sections`) has left out.
+    """
     raw = request.raw
     try:
         fields = walk.fields(raw, request.body_start, request.body_end)
-        return _parse(request, raw, fields)
+        return _parse(request, raw, fields, hinted)
     except DuplicateKeyError as error:
         name = error.name[:_NAMES_SHOWN]
         raise refused("duplicate_field", f"The command is refused: its field {name!r} stands twice.",
@@ -98,7 +115,7 @@ def parse(request: Request) -> Command:
         raise refused("invalid_bson", f"The command is malformed: {error}.", MongoCode.INVALID_BSON) from error
 
 
-def _parse(request: Request, raw: bytes, fields: Fields) -> Command:
+def _parse(request: Request, raw: bytes, fields: Fields, hinted: bool) -> Command:
     if not fields:
         raise refused("empty_command", "The command document is empty.", MongoCode.FAILED_TO_PARSE)
     first = next(iter(fields))
@@ -115,7 +132,7 @@ def _parse(request: Request, raw: bytes, fields: Fields) -> Command:
     if first == b"explain":
         entry, inner, known = _explained(raw, fields, found)
     else:
-        content.examine(entry, request, raw, fields, found)
+        content.examine(entry, request, raw, fields, found, hinted)
     lsid = fields.get(b"lsid")
     number = fields.get(b"txnNumber")
     return Command(

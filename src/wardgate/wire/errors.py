@@ -37,6 +37,7 @@ class MongoCode(IntEnum):
     MECHANISM_UNAVAILABLE = 334
     UNSUPPORTED_OP_QUERY_COMMAND = 352
     UNSUPPORTED_COMPRESSOR = 364
+    BSON_OBJECT_TOO_LARGE = 10334
     DUPLICATE_FIELD = 40413
     UNKNOWN_FIELD = 40415
     REPEATED_BODY = 40430
@@ -73,6 +74,7 @@ _CODE_NAMES = {
     352: "UnsupportedOpQueryCommand",
     364: "UnsupportedCompressor",
     10107: "NotWritablePrimary",
+    10334: "BSONObjectTooLarge",
     11600: "InterruptedAtShutdown",
     11601: "Interrupted",
     13436: "NotPrimaryOrSecondary",

@@ -37,15 +37,16 @@ __all__ = [
     "parse_reply",
     "parse_request",
     "refusal",
+    "split_sections",
 ]
 
 CHECKSUM_PRESENT: Final = 1
 MORE_TO_COME: Final = 1 << 1
 EXHAUST_ALLOWED: Final = 1 << 16
 
-_UNKNOWN_REQUIRED: Final = 0xFFFC  # bits 2 to 15: who does not know one must not go on (OP_MSG specification)
+UNKNOWN_REQUIRED: Final = 0xFFFC  # bits 2 to 15: who does not know one must not go on (OP_MSG specification)
 _MSG_BODY: Final = 21  # a kind-0 section that comes first has its document here
-_SEQUENCES_MAX: Final = 16  # no command has more than two
+SEQUENCES_MAX: Final = 16  # no command has more than two
 _OPENING: Final = struct.Struct("<iiiiIB").unpack_from
 _UINT32: Final = struct.Struct("<I").unpack_from
 _INT32: Final = struct.Struct("<i").unpack_from
@@ -188,6 +189,17 @@ def parse_reply(raw: bytes) -> Reply:
     raise RemoteProtocolError("unknown_opcode", f"The server sent a message with opcode {header.opcode}.")
 
 
+def split_sections(raw: bytes) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
+    """The kind-0 document and the document sequences of a whole OP_MSG, as a record keeps them. Documents and checksum
+    are not checked again. Raises RemoteProtocolError."""
+    header = _header(raw)
+    if header.opcode != Opcode.MSG or len(raw) < 20:
+        raise RemoteProtocolError("unknown_opcode", f"A message with opcode {header.opcode} has no sections.")
+    end = len(raw) - (4 if _UINT32(raw, HEADER_BYTES)[0] & CHECKSUM_PRESENT else 0)
+    start, stop, sequences = _sections(raw, end)
+    return raw[start:stop], tuple((each.identifier, raw[each.start : each.end]) for each in sequences)
+
+
 def refusal(raw: bytes, code: int, message: str, request_id: int) -> bytes | None:
     """The error reply to a message that `parse_request` refused, in its dialect; None if it has no reply slot."""
     header = _header(raw)
@@ -213,7 +225,7 @@ def _parse_msg(raw: bytes, header: Header, max_depth: int) -> OpMsg:
     if size < _MSG_BODY + walk.MIN_DOCUMENT:
         raise RemoteProtocolError("short_message", "An OP_MSG is too short to hold a document.")
     _, _, _, _, flags, kind = _OPENING(raw)
-    if flags & _UNKNOWN_REQUIRED:
+    if flags & UNKNOWN_REQUIRED:
         raise RemoteProtocolError("unknown_flag", "An OP_MSG has a required flag bit that is not known.")
     end = size
     if flags & CHECKSUM_PRESENT:
@@ -245,7 +257,7 @@ def _sections(raw: bytes, end: int) -> tuple[int, int, tuple[Sequence, ...]]:
             pos = stop
         elif kind == 1:
             sequence = _sequence(raw, pos + 1, end)
-            if any(sequence.identifier == other.identifier for other in sequences) or len(sequences) >= _SEQUENCES_MAX:
+            if any(sequence.identifier == other.identifier for other in sequences) or len(sequences) >= SEQUENCES_MAX:
                 raise _refused(
                     "repeated_sequence",
                     f"The document sequence {sequence.identifier!r} stands twice.",
