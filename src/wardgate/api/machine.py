@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from .models import EndReason, Name, Request, TestResult
+from .models import EndReason, Mechanism, Name, Request, TestResult
 
 
 def _from_base64(value: object) -> object:
@@ -46,10 +46,14 @@ class EnrolRequest(Request):
 
 
 class EnrolAnswer(BaseModel):
-    """Identity of the newcomer. `proof` is `api.enrolment.answer_proof`, an HMAC over all the other fields."""
+    """Identity of the newcomer. `proof` is `api.enrolment.answer_proof`, an HMAC over all the other fields.
+
+    A gateway has instances, each with a key of its own: `instance_id` is what it signs its requests as.
+    """
 
     id: str
     name: str
+    instance_id: str | None = None
     project_id: str | None = None
     certificate: Binary = Field(description="Leaf, DER.")
     intermediate: Binary = Field(description="The issuer of the leaf, DER.")
@@ -95,14 +99,19 @@ class HeartbeatRequest(Request):
     version: str = Field(default="", max_length=64)
     sessions: list[LiveSession] = Field(default_factory=list)
     advertise: str | None = Field(default=None, max_length=300, description="Address of the direct route, host:port.")
+    host: str = Field(default="", max_length=255, description="The machine's own name; shown, never trusted.")
     spool_bytes: int = 0
 
 
 class SessionOrder(BaseModel):
-    """A session that must die, and why; with an epoch, only if that one is still served."""
+    """A session that must die, and why; with an epoch, only if that one is still served.
+
+    `fenced`: only the epoch is over, because a newer lease of the session exists, maybe at another instance.
+    """
 
     session_id: str
     epoch: int | None = None
+    fenced: bool = False
     reason: EndReason
     message: str | None = None
 
@@ -125,10 +134,15 @@ class HeartbeatAnswer(BaseModel):
 
 
 class MongoTarget(BaseModel):
-    """A deployment in structured fields, parsed and checked by the control plane; never a string to parse again."""
+    """A deployment in structured fields, parsed and checked by the control plane; never a string to parse again.
+
+    With `srv_host` there are no `hosts`: the gateway asks the DNS of its own network for them.
+    """
 
     hosts: list[tuple[str, int]]
     srv_host: str | None = None
+    srv_service: str = "mongodb"
+    srv_max_hosts: int = Field(default=0, description="0: all that the SRV record names.")
     set_name: str | None = None
     load_balanced: bool = False
     tls: bool
@@ -136,7 +150,9 @@ class MongoTarget(BaseModel):
     ca_certificate: str | None = None
     auth_database: str
     options: dict[str, str | int | float | bool] = Field(
-        default_factory=dict, description="Checked options of the connection string: authMechanism, directConnection."
+        default_factory=dict,
+        description="Checked options of the connection string: authMechanism, compressors (names joined by commas), "
+        "directConnection, zlibCompressionLevel.",
     )
 
 
@@ -145,9 +161,10 @@ class Credentials(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True)
 
-    username: str
-    password: str = Field(repr=False)
-    mechanism: Literal["DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256"] = "DEFAULT"
+    username: str = ""
+    password: str = Field(default="", repr=False)
+    mechanism: Mechanism = Mechanism.AUTO
+    client_certificate: str | None = Field(default=None, repr=False, description="PEM with its private key.")
 
 
 class Policy(BaseModel):
@@ -267,9 +284,10 @@ class RelayHeartbeatRequest(Request):
 
 
 class RelayHeartbeatAnswer(BaseModel):
-    """Gateways that may no longer connect."""
+    """Gateways that may no longer connect, by id, and single instances of gateways, by the tag of their key."""
 
     revoked: list[str] = Field(default_factory=list)
+    revoked_instances: list[str] = Field(default_factory=list)
     certificate_expires_at: datetime | None = None
 
 

@@ -98,8 +98,21 @@ class GatewayCreate(Request):
     name: Name
 
 
+class GatewayInstance(BaseModel):
+    """One enrolled instance of a gateway."""
+
+    id: str
+    status: Literal["online", "offline", "revoked"]
+    host: str = Field(default="", description="What the machine calls itself; not verified.")
+    address: str | None = Field(default=None, description="`host:port` of its direct route, where it has one.")
+    version: str | None = None
+    enrolled_at: datetime
+    last_seen_at: datetime | None = None
+    sessions: int = 0
+
+
 class Gateway(BaseModel):
-    """A gateway as people see it."""
+    """A gateway as people see it: one name, one or several instances. It is online if one of them is."""
 
     id: str
     project_id: str
@@ -109,10 +122,11 @@ class Gateway(BaseModel):
     created_at: datetime
     last_seen_at: datetime | None = None
     sessions: int = 0
+    instances: list[GatewayInstance] = Field(default_factory=list)
 
 
 class GatewayCreated(Gateway):
-    """The answer to creation: the enrolment token is shown this once."""
+    """The answer to creation, or to the wish for a further instance: the enrolment token is shown this once."""
 
     token: str
     token_expires_at: datetime
@@ -350,6 +364,9 @@ class SessionRequest(Request):
     duration: str = Field(max_length=32)
     reason: str | None = Field(default=None, max_length=1024)
     csr: str = Field(max_length=8192, description="PEM, P-256.")
+    mfa_challenge: str | None = Field(
+        default=None, max_length=64, description="A challenge that was met: of the `mfa_required` before, for the same."
+    )
     local_auth: bool = Field(default=False, description="Require the session password of every MongoDB client.")
     client: ClientFacts = Field(default_factory=ClientFacts)
 

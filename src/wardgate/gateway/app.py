@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
@@ -21,6 +21,7 @@ from ..net.beat import Heartbeat, keep_certificate
 from ..net.machine import MachineIdentity, SignedClient, load_or_enrol
 from ..numbers import DEFAULT, Numbers
 from . import link
+from .mongo.site import Site
 from .probes import Probes
 from .registry import Sessions
 from .spool.shipper import Shipper
@@ -44,6 +45,7 @@ class GatewayConfig:
     ca_file: Path | None = None
     listen: tuple[str, int] | None = None
     advertise: str | None = None
+    site: Site = field(default_factory=Site)
     numbers: Numbers = DEFAULT
 
 
@@ -55,11 +57,11 @@ class Gateway:
         self._config = config
         self._client = client
         self._spool = spool
-        self._sessions = Sessions(client, spool, self._withdraw, numbers, config.advertise)
+        self._sessions = Sessions(client, spool, self._withdraw, numbers, config.advertise, config.site)
         self._tunnel = TunnelListener(
             client.identity, authorise=self._sessions.authorise, handler=self._sessions.handle, numbers=numbers
         )
-        self._probes = Probes(client, numbers)
+        self._probes = Probes(client, config.site, numbers)
         self._shipper = Shipper(spool, self._post_records)
         self._beat = Heartbeat(
             client,

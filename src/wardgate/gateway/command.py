@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ def run(
     The enrolment token is needed the first time only; WARDGATE_ENROLMENT_TOKEN works too.
     """
     from .app import GatewayConfig, run_gateway
+    from .mongo.site import Site
 
     logs.configure("gateway", json=as_json)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # leases are in memory
@@ -61,6 +63,7 @@ def run(
         ca_file=ca_file,
         listen=address,
         advertise=advertise,
+        site=Site.of(os.environ),
     )
 
     def ready(identity: MachineIdentity, notice: str | None) -> None:

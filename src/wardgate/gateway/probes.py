@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from ..api.machine import TestOrder, TestReport
-from ..api.models import Hop, HopKind, TestResult
+from ..api.machine import Credentials, TestOrder, TestReport
+from ..api.models import TestResult
 from ..errors import WardgateError
 from ..net import logs
 from ..net.machine import SignedClient
 from ..numbers import Numbers
 from .leases import fetch_test_credentials
-from .mongo import probe
-from .mongo.errors import Code, MongoError
-from .mongo.login import Login
-from .mongo.target import Target
+from .mongo.approach import run_test
+from .mongo.site import Site
 
 _log = logs.get("probes")
 _AT_ONCE = 8  # tests that run side by side; the next one waits
@@ -23,8 +21,9 @@ _AT_ONCE = 8  # tests that run side by side; the next one waits
 class Probes:
     """Runs tests and reports them. A test that was ordered twice runs once."""
 
-    def __init__(self, client: SignedClient, numbers: Numbers) -> None:
+    def __init__(self, client: SignedClient, site: Site, numbers: Numbers) -> None:
         self._client = client
+        self._site = site
         self._numbers = numbers
         self._running: dict[str, asyncio.Task[None]] = {}
         self._places = asyncio.Semaphore(_AT_ONCE)
@@ -46,18 +45,10 @@ class Probes:
                 _log.warning("test not done", test=order.test_id, code=error.code, message=error.message)
 
     async def _test(self, order: TestOrder) -> TestResult:
-        try:
-            target = Target.of(order.target, self._numbers)
-        except MongoError as error:
-            return _not_run(order, error)
-        if not order.credentials_wanted:
-            return await probe.test(target, None)
-        credentials = await fetch_test_credentials(self._client, order.test_id)
-        login = Login.of(credentials, target.auth_database, self._numbers)
-        try:
-            return await probe.test(target, login)
-        finally:
-            login.wipe()
+        credentials: Credentials | None = None
+        if order.credentials_wanted:
+            credentials = await fetch_test_credentials(self._client, order.test_id)
+        return await run_test(order.target, credentials, self._site, self._numbers)
 
     async def stop(self) -> None:
         """Drop the tests that run."""
@@ -66,11 +57,3 @@ class Probes:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-
-def _not_run(order: TestOrder, error: MongoError) -> TestResult:
-    """A target that can't even be dialled, as one failed hop."""
-    hop = HopKind.TLS if error.code == Code.CA_INVALID else HopKind.DNS
-    where = order.target.srv_host or ", ".join(f"{host}:{port}" for host, port in order.target.hosts)
-    return TestResult(
-        ok=False, hops=[Hop(hop=hop, target=where, ok=False, code=error.code, message=error.message, duration_ms=0.0)]
-    )

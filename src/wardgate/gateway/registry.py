@@ -30,8 +30,8 @@ from ..proxy.work import Claims
 from ..tunnel import frames
 from .control_stream import ControlStream
 from .leases import LeasedSession, fetch_lease
-from .mongo.login import Login
-from .mongo.target import Target
+from .mongo.approach import approach
+from .mongo.site import Site
 from .session import Hooks, LiveSession, Phase
 from .spool.spool import Spool
 from .tunnel.listener import TunnelStream
@@ -83,12 +83,14 @@ class Sessions:
         withdraw: Callable[[str, int], None],
         numbers: Numbers,
         advertise: str | None,
+        site: Site,
     ) -> None:
         self._client = client
         self._spool = spool
         self._withdraw = withdraw
         self._numbers = numbers
         self._advertise = advertise
+        self._site = site
         self._claims = Claims()
         self._live: dict[str, LiveSession] = {}
         self._opening: dict[str, asyncio.Task[None]] = {}
@@ -181,8 +183,7 @@ class Sessions:
 
     async def _make(self, leased: LeasedSession) -> LiveSession:
         lease = leased.lease
-        target = Target.of(lease.target, self._numbers)
-        login = Login.of(leased.credentials, lease.target.auth_database, self._numbers)
+        target, login = await approach(lease.target, leased.credentials, self._site, self._numbers)
         recorder = self._spool.open_epoch(
             lease.session_id,
             lease.epoch,

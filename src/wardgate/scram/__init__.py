@@ -1,1 +1,2 @@
-"""SCRAM as MongoDB speaks it: RFC 5802 and RFC 7677, both sides' building blocks, and the client as a small machine."""
+"""SASL as MongoDB speaks it, without a wire: SCRAM (both sides' building blocks, and the client as a small machine),
+and the clients of PLAIN, MONGODB-OIDC and MONGODB-AWS behind the same interface."""

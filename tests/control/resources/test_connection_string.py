@@ -57,7 +57,23 @@ def test_hosts(text: str, hosts: list[tuple[str, int]]) -> None:
         ("mongodb://root:hun?ter2@db1", "Leave user and password out"),
         ("mongodb://db1/shop", "Leave the database out"),
         ("mongodb://db1/admin?replicaSet=rs0", "Leave the database out"),
-        ("mongodb+srv://cluster0.example.net", "mongodb+srv:// is not supported yet"),
+        ("mongodb+srv://root:hunter2@cluster0.example.net", "Leave user and password out"),
+        ("mongodb+srv://cluster0.example.net/shop", "Leave the database out"),
+        ("mongodb+srv://cluster0.example.net:27017", "has no port"),
+        ("mongodb+srv://a.example.net,b.example.net", "has one name only"),
+        ("mongodb+srv://[::1]", "has no port"),
+        ("mongodb+srv://10.0.0.1", "needs a name, not an IP address"),
+        ("mongodb+srv://169.254.169.254", "never dials"),
+        ("mongodb+srv://metadata.google.internal", "never dials"),
+        ("mongodb+srv://localhost", "no name with a domain"),
+        ("mongodb+srv://", "names no host"),
+        ("mongodb+srv://c.example.net/?directConnection=true", "not with mongodb+srv://"),
+        ("mongodb+srv://c.example.net/?srvMaxHosts=2&replicaSet=rs0", "srvMaxHosts goes with neither"),
+        ("mongodb+srv://c.example.net/?srvMaxHosts=2&loadBalanced=true", "srvMaxHosts goes with neither"),
+        ("mongodb+srv://c.example.net/?srvMaxHosts=65", "not a number up to 64"),
+        ("mongodb+srv://c.example.net/?srvServiceName=a.b", "srvServiceName is not valid"),
+        ("mongodb+srv://c.example.net/?srvServiceName=" + "a" * 63, "srvServiceName is not valid"),
+        ("mongodb+srv://c.example.net/?srvAllowedHostsSuffix=.net", "in its own domain"),
         ("postgres://db1", "begins with mongodb://"),
         ("db1:27017", "begins with mongodb://"),
         ("mongodb://", "names no host"),
@@ -137,12 +153,19 @@ def test_addresses_that_hold_no_database_are_refused(host: str) -> None:
         ("tlsAllowInvalidCertificates=true", "tlsAllowInvalidCertificates contradicts"),
         ("tlsAllowInvalidHostnames=true", "tlsAllowInvalidHostnames is not supported alone"),
         ("tlsCAFile=/etc/ca.pem", "tlsCAFile names a file"),
-        ("tlsCertificateKeyFile=/etc/k.pem", "client certificates are not supported yet"),
+        ("tlsCertificateKeyFile=/etc/k.pem", "a client certificate belongs to an account"),
         ("authSource=shop", "authSource contradicts the form"),
-        ("authMechanism=PLAIN", "authMechanism may be SCRAM-SHA-256"),
+        ("authMechanism=PLAIN", "each account of the resource has its own mechanism"),
+        ("authMechanism=MONGODB-X509", "each account of the resource has its own mechanism"),
+        ("authMechanism=GSSAPI", "authMechanism may be SCRAM-SHA-256"),
+        ("compressors=zstd,lzo", "compressors may list"),
+        ("compressors=zstd,zstd", "compressors may list"),
+        ("compressors=", "compressors is not valid"),
+        ("zlibCompressionLevel=10", "zlibCompressionLevel is not valid"),
+        ("srvMaxHosts=2", "srvMaxHosts goes with mongodb+srv:// only"),
         ("authMechanism=NOPE", "authMechanism is not valid"),
         ("authMechanismProperties=a:b", "authMechanismProperties belongs"),
-        ("srvServiceName=a", "srvServiceName belongs to mongodb+srv://"),
+        ("srvServiceName=a", "srvServiceName goes with mongodb+srv:// only"),
         ("proxyHost=a", "proxyHost is not supported"),
         ("maxPoolSize=abc", "maxPoolSize is not valid"),
         ("readPreference=nearby", "readPreference is not valid"),
@@ -170,6 +193,8 @@ def test_honoured_options() -> None:
     assert read.auth_database == "users"
     assert read.options == {"authMechanism": "SCRAM-SHA-1", "directConnection": True}
     assert target("mongodb://db1/?loadBalanced=true").load_balanced
+    compressed = target("mongodb://db1/?compressors=zstd%2Csnappy&zlibCompressionLevel=9")
+    assert compressed.options == {"compressors": "zstd,snappy", "zlibCompressionLevel": 9}
     assert target("mongodb://db1/?directConnection=false").options == {}
 
 
@@ -189,13 +214,16 @@ def test_what_concerns_clients_only_is_accepted_with_a_notice() -> None:
 def test_every_option_that_pymongo_knows_has_a_meaning_here() -> None:
     from pymongo.uri_parser import URI_OPTIONS
 
-    known = {name.lower() for name in URI_OPTIONS} - {
-        "enableoverloadretargeting",
-        "fsync",
-        "maxadaptiveretries",
-        "srvallowedhostssuffix",
-    }
-    assert known <= OPTIONS.keys()
+    assert {name.lower() for name in URI_OPTIONS} - {"fsync"} <= OPTIONS.keys()
+
+
+def test_a_name_whose_hosts_the_gateway_looks_up() -> None:
+    read = target("mongodb+srv://Cluster0.Example.NET/?srvServiceName=shop&srvMaxHosts=3")
+    assert (read.hosts, read.srv_host) == ([], "cluster0.example.net")
+    assert (read.srv_service, read.srv_max_hosts) == ("shop", 3)
+    plain, notices = parse("mongodb+srv://c0.example.net/?retryWrites=true&replicaSet=rs0", FORM)
+    assert (plain.srv_service, plain.srv_max_hosts, plain.set_name, plain.tls) == ("mongodb", 0, "rs0", True)
+    assert [notice.split()[0] for notice in notices] == ["retryWrites"]
 
 
 HOST = st.from_regex(r"[a-z][a-z0-9-]{0,10}[a-z](\.[a-z]{2,5})?", fullmatch=True)
@@ -228,10 +256,13 @@ def test_agrees_with_pymongo(places: list[tuple[str, int | None]], set_name: str
 )
 def test_any_text_is_understood_or_refused(text: str) -> None:
     """No other exception, and nothing that was read differs from what pymongo reads."""
-    for candidate in (text, f"mongodb://{text}"):
+    for candidate in (text, f"mongodb://{text}", f"mongodb+srv://{text}"):
         try:
             read, _ = parse(candidate, FORM)
         except ProblemError:
+            continue
+        if read.srv_host is not None:
+            assert (read.hosts, "." in read.srv_host) == ([], True)
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -259,4 +290,4 @@ def test_what_is_no_authentication_database_is_refused(name: str) -> None:
         check_database(name)
     assert caught.value.problem.code is ProblemCode.INVALID_REQUEST
     assert [error.field for error in caught.value.problem.errors] == ["database"]
-    assert ("not supported yet" in str(caught.value)) == (name == "$external")
+    assert ("Leave $external out" in str(caught.value)) == (name == "$external")

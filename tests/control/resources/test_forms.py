@@ -159,6 +159,7 @@ async def test_a_wrong_password_saves_no_account(admin: Client, shop: str, gatew
         ({"max_duration": "forever"}, "invalid_duration"),
         ({"max_duration": "31d"}, "invalid_duration"),
         ({"username": ""}, "invalid_request"),
+        ({"password": None}, "invalid_request"),
     ],
 )
 async def test_a_wrong_account_form_is_refused(

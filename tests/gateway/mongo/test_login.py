@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from wardgate.api.machine import Credentials
+from wardgate.gateway.mongo.conversation import Conversation
 from wardgate.gateway.mongo.errors import MongoError
-from wardgate.gateway.mongo.login import Conversation, Login
+from wardgate.gateway.mongo.login import Login
 from wardgate.gateway.mongo.server import ServerConnection
 from wardgate.scram import primitives as p
 from wardgate.secret import Secret
@@ -61,7 +62,7 @@ class Server:
         return {"ok": 1, "conversationId": 5, "done": self.skips, "payload": proof}
 
 
-def login(password: str = PASSWORD, mechanism: str = "DEFAULT") -> Login:
+def login(password: str = PASSWORD, mechanism: str = "auto") -> Login:
     return Login("ro", Secret(password), "admin", mechanism)
 
 
@@ -208,7 +209,8 @@ def test_wiped_credentials_log_in_no_more() -> None:
 
 
 def test_a_login_prints_no_secret() -> None:
-    ours = Login.of(Credentials(username="ro", password=PASSWORD), "admin")
+    ours = Login("ro", Secret(PASSWORD), "admin")
+    assert PASSWORD not in repr(Credentials(username="ro", password=PASSWORD, client_certificate=PASSWORD))
     assert PASSWORD not in f"{ours!r} {ours!s} {ours.conversation()!r}"
 
 

@@ -139,7 +139,7 @@ def test_target_from_the_control_plane() -> None:
         ({"ca_certificate": "hello"}, "ca_invalid"),
         ({"ca_certificate": ""}, "ca_invalid"),
         ({"ca_certificate": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"}, "ca_invalid"),
-        ({"srv_host": "cluster.example"}, "srv_unsupported"),
+        ({"srv_host": "cluster.example.net", "hosts": []}, "dns_failed"),  # nobody has located it
         ({"hosts": []}, "dns_failed"),
         ({"hosts": [("a b", 1)]}, "dns_failed"),
         ({"hosts": [(f"h{n}", 1) for n in range(100)]}, "dns_failed"),

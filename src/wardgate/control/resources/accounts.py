@@ -1,23 +1,21 @@
-"""Accounts: the MongoDB users of a resource. A password goes in, is sealed byte for byte, and comes out in leases only.
+"""Accounts: the MongoDB users of a resource. A secret goes in, is sealed byte for byte, and comes out in leases only.
 
-Law: no answer, event or log holds a password; the login hop of the test is tried whenever the name or the password of
-the MongoDB user is new.
+Law: no answer, event or log holds a password or a private key; the login hop of the test is tried whenever anything of
+the login is new.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ... import durations
-from ...api.machine import Credentials, MongoTarget
 from ...api.models import Account, AccountCreate, AccountUpdate, Page, TestResult
 from ...api.problems import FieldError, ProblemCode, ProblemError
 from ...errors import WardgateError
 from ...ids import Kind
-from ...secret import Secret
 from ..audit_log import AuditLog, Event
 from ..db import Database
 from ..identity.actor import Actor, Scope, not_found
@@ -27,12 +25,15 @@ from ..sources import Sources
 from ..vault import Vault
 from . import store
 from .describe import UNTESTED, describe_account
+from .logins import LOGIN_FIELDS, AccountLogin, changed, login_of, open_login, store_login
+from .mechanisms import must_be_entered_again
 from .model import AccountRow, ResourceRow
 from .ports import Gateways, Tester, must_pass
 from .service import ResourceService, target_of
 
 _NO_MFA = "It requires MFA, which this version can't verify yet: until then nobody gets in with it."
-_NULLABLE = frozenset({"max_duration"})
+_NULLABLE = frozenset({"client_certificate", "max_duration"})
+_EXPIRES_SOON = timedelta(days=30)
 
 
 class AccountService:
@@ -93,13 +94,14 @@ class AccountService:
     ) -> Account:
         """Save a new one if its login works (`no_test`: untried)."""
         longest = _seconds(body.max_duration)
-        password = Secret(body.password.get_secret_value())
+        login = login_of(body, self._sources.now())
         permission = Permission.RESOURCE_ACCOUNT_CREATE
         async with self._database.read() as session:
             row = await self._resources.find(session, actor, project_id, resource, permission)
             actor.require(permission, Scope(project_id, row.id), what=f"resource {resource} in this project")
             await self._name_is_free(session, row, body.name)
-        result = None if no_test else await self._must_work(row, body.username, password)
+        login.check(row, body.username)
+        result = None if no_test else await self._must_work(row, login)
         now = self._sources.now()
         account = AccountRow(
             id=self._sources.new_id(Kind.ACCOUNT),
@@ -107,7 +109,8 @@ class AccountService:
             resource_id=row.id,
             name=body.name,
             description=body.description,
-            username=body.username,
+            mechanism=login.mechanism.value,
+            username=login.username,
             require_mfa=body.require_mfa,
             require_reason=body.require_reason,
             allow_admin=body.allow_admin,
@@ -119,42 +122,48 @@ class AccountService:
         async with self._database.write() as session:
             await self._same_target(session, row)
             await self._name_is_free(session, row, body.name)
-            account.sealed_password = await self._seal(session, account, password)
+            await store_login(session, self._vault, account, login)
             session.add(account)
             await session.flush()
             await self._event(session, actor, Event.ACCOUNT_CREATED, account, _facts(account, row.name))
-        return describe_account(account, row.name, _warnings(account, tested=result is not None))
+        return describe_account(account, row.name, self._warnings(account, tested=result is not None))
 
     async def update(
         self, actor: Actor, project_id: str, resource: str, name: str, body: AccountUpdate, *, no_test: bool
     ) -> Account:
-        """Change the fields that were set; a new user name or password is tried first."""
+        """Change the fields that were set; whatever is new in the login is tried first."""
         changes = _changes(body)
         permission = Permission.ACCOUNT_DETAILS_UPDATE
         async with self._database.read() as session:
             row, account = await self._find(session, actor, project_id, resource, name, permission)
-            password = changes.pop("password", None) or await self._password(session, account)
-        login_changes = "username" in changes or body.password is not None
+            login, seen = await open_login(session, self._vault, account), account.updated_at
+        login_changes = bool(LOGIN_FIELDS & body.model_fields_set)
         result = None
-        if login_changes and not no_test:
-            if password is None:
-                raise _needs_password(account)
-            result = await self._must_work(row, changes.get("username", account.username), password)
+        if login_changes:
+            login = changed(login, body, self._sources.now())
+            login.check(row, body.username)
+            result = None if no_test else await self._must_work(row, login)
         async with self._database.write() as session:
             await self._same_target(session, row)
             row, account = await self._find(session, actor, project_id, resource, name, permission)
             before = _facts(account, row.name)
+            if login_changes:
+                _is_unchanged(account, seen)
             for field, value in changes.items():
                 setattr(account, field, value)
-            if body.password is not None and password is not None:
-                account.sealed_password = await self._seal(session, account, password)
             account.updated_at = self._sources.now()
             if login_changes:
+                await store_login(session, self._vault, account, login)
                 self._note_test(account, result)
             await session.flush()
-            after = {**_facts(account, row.name), "password_changed": body.password is not None}
+            after = {
+                **_facts(account, row.name),
+                "password_changed": body.password is not None,
+                "client_certificate_changed": "client_certificate" in body.model_fields_set,
+            }
             await self._event(session, actor, Event.ACCOUNT_UPDATED, account, {"before": before, "after": after})
-        return describe_account(account, row.name, _warnings(account, tested=not login_changes or result is not None))
+        tested = not login_changes or result is not None
+        return describe_account(account, row.name, self._warnings(account, tested=tested))
 
     async def delete(self, actor: Actor, project_id: str, resource: str, name: str) -> None:
         """Remove it. Live sessions end as their right is gone; their records stay."""
@@ -171,10 +180,10 @@ class AccountService:
         """Try its login as it is saved, and remember what came out."""
         async with self._database.read() as session:
             row, account = await self._find(session, actor, project_id, resource, name, Permission.ACCOUNT_DETAILS_TEST)
-            password = await self._password(session, account)
-        if password is None:
-            raise _needs_password(account)
-        result = await self._try(row, account.username, password)
+            if must_be_entered_again(account):
+                raise _needs_password(account)
+            login = await open_login(session, self._vault, account)
+        result = await self._try(row, login)
         async with self._database.write() as session:
             again = await session.get(AccountRow, account.id)
             if again is not None and again.updated_at == account.updated_at:
@@ -183,14 +192,14 @@ class AccountService:
 
     # --- parts ----------------------------------------------------------------------------------------------------
 
-    async def _try(self, row: ResourceRow, username: str, password: Secret) -> TestResult:
+    async def _try(self, row: ResourceRow, login: AccountLogin) -> TestResult:
         async with self._database.read() as session:
             gateway = await self._gateways.gateway_name(session, row.gateway_id)
         target = target_of(row)
-        return await self._tester.run(row.gateway_id, gateway, target, credentials_for(target, username, password))
+        return await self._tester.run(row.gateway_id, gateway, target, login.credentials(target))
 
-    async def _must_work(self, row: ResourceRow, username: str, password: Secret) -> TestResult:
-        result = await self._try(row, username, password)
+    async def _must_work(self, row: ResourceRow, login: AccountLogin) -> TestResult:
+        result = await self._try(row, login)
         must_pass(result)
         return result
 
@@ -204,16 +213,18 @@ class AccountService:
         if await store.account_by_name(session, row.id, name) is not None:
             raise ProblemError(ProblemCode.CONFLICT, f"There is already an account {name} on {row.name}.")
 
-    async def _seal(self, session: AsyncSession, account: AccountRow, password: Secret) -> bytes:
-        table = AccountRow.__tablename__
-        return await self._vault.seal(session, account.project_id, table, account.id, "password", password.reveal())
-
-    async def _password(self, session: AsyncSession, account: AccountRow) -> Secret | None:
-        return await open_password(session, self._vault, account)
-
     def _note_test(self, account: AccountRow, result: TestResult | None) -> None:
         account.tested_at = None if result is None else self._sources.now()
         account.test = None if result is None else result.model_dump(mode="json")
+
+    def _warnings(self, account: AccountRow, *, tested: bool) -> list[str]:
+        found = [] if tested else [UNTESTED]
+        if account.require_mfa:
+            found.append(_NO_MFA)
+        expires = account.certificate_expires_at
+        if expires is not None and expires - self._sources.now() < _EXPIRES_SOON:
+            found.append(f"The client certificate expires on {expires:%Y-%m-%d}: nobody gets in with it after that.")
+        return found
 
     async def _event(
         self, session: AsyncSession, actor: Actor, event: Event, account: AccountRow, details: dict[str, Any]
@@ -223,23 +234,14 @@ class AccountService:
         )
 
 
-async def open_password(session: AsyncSession, vault: Vault, account: AccountRow) -> Secret | None:
-    """The account's password, None where it must be entered again."""
-    if account.sealed_password is None:
-        return None
-    table = AccountRow.__tablename__
-    return await vault.open(session, account.project_id, table, account.id, "password", account.sealed_password)
-
-
-def credentials_for(target: MongoTarget, username: str, password: Secret) -> Credentials:
-    """What a gateway logs in with: the user of the account, by the mechanism that the connection string names."""
-    mechanism = target.options.get("authMechanism", "DEFAULT")
-    fields = {"username": username, "password": password.reveal_text(), "mechanism": mechanism}
-    return Credentials.model_validate(fields)
+def _is_unchanged(account: AccountRow, seen: datetime) -> None:
+    """The login was opened a while ago, before its test: what was saved meanwhile must not be undone by it."""
+    if account.updated_at != seen:
+        raise ProblemError(ProblemCode.CONFLICT, f"The account {account.name} was changed meanwhile: try again.")
 
 
 def _changes(body: AccountUpdate) -> dict[str, Any]:
-    """The columns to set (and `password`, a Secret) by name."""
+    """The columns to set, by name, but for those of the login."""
     changes: dict[str, Any] = {}
     for field in body.model_fields_set:
         value = getattr(body, field)
@@ -249,11 +251,10 @@ def _changes(body: AccountUpdate) -> dict[str, Any]:
                 f"{field} can't be null: leave it out to keep it.",
                 errors=[FieldError(field=field, message="Can't be null.")],
             )
-        changes[field] = value
+        if field not in LOGIN_FIELDS:
+            changes[field] = value
     if "max_duration" in changes:
         changes["max_duration_s"] = _seconds(changes.pop("max_duration"))
-    if "password" in changes:
-        changes["password"] = Secret(changes["password"].get_secret_value())
     return changes
 
 
@@ -272,6 +273,7 @@ def _facts(account: AccountRow, resource: str) -> dict[str, Any]:
     return {
         "name": account.name,
         "resource": resource,
+        "mechanism": account.mechanism,
         "username": account.username,
         "description": account.description,
         "require_mfa": account.require_mfa,
@@ -279,13 +281,6 @@ def _facts(account: AccountRow, resource: str) -> dict[str, Any]:
         "allow_admin": account.allow_admin,
         "max_duration_s": account.max_duration_s,
     }
-
-
-def _warnings(account: AccountRow, *, tested: bool) -> list[str]:
-    found = [] if tested else [UNTESTED]
-    if account.require_mfa:
-        found.append(_NO_MFA)
-    return found
 
 
 def _visible_ids(actor: Actor, row: ResourceRow) -> frozenset[str] | None:
@@ -303,5 +298,6 @@ def _unknown(resource: str, name: str) -> ProblemError:
 def _needs_password(account: AccountRow) -> ProblemError:
     return ProblemError(
         ProblemCode.ACCOUNT_NEEDS_PASSWORD,
-        f"The password of the account {account.name} must be entered again first, because its resource was changed.",
+        f"The password (or client certificate) of the account {account.name} must be entered again first, because its "
+        "resource was changed.",
     )

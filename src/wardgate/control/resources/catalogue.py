@@ -10,8 +10,9 @@ from ...api.machine import Credentials, MongoTarget
 from ...api.problems import ProblemCode, ProblemError
 from ..vault import Vault
 from . import store
-from .accounts import credentials_for, open_password
 from .facts import AccountFacts
+from .logins import open_login
+from .mechanisms import must_be_entered_again
 from .model import AccountRow, ResourceRow
 from .ports import Gateways
 from .service import target_of
@@ -44,13 +45,13 @@ class ResourceCatalogue:
         row = None if account is None else await session.get(ResourceRow, account.resource_id)
         if account is None or row is None:
             raise ProblemError(ProblemCode.LEASE_REFUSED, "The account of this session is gone.")
-        password = await open_password(session, self._vault, account)
-        if password is None:
+        if must_be_entered_again(account):
             raise ProblemError(
-                ProblemCode.LEASE_REFUSED, f"The password of the account {account.name} must be entered again first."
+                ProblemCode.LEASE_REFUSED,
+                f"The password (or client certificate) of the account {account.name} must be entered again first.",
             )
         target = target_of(row)
-        return target, credentials_for(target, account.username, password)
+        return target, (await open_login(session, self._vault, account)).credentials(target)
 
     async def _facts(self, session: AsyncSession, row: ResourceRow, account: AccountRow) -> AccountFacts:
         seconds = account.max_duration_s
@@ -65,6 +66,6 @@ class ResourceCatalogue:
             require_mfa=account.require_mfa,
             require_reason=account.require_reason,
             allow_admin=account.allow_admin,
-            needs_password=account.sealed_password is None,
+            needs_password=must_be_entered_again(account),
             max_duration=None if seconds is None else timedelta(seconds=seconds),
         )

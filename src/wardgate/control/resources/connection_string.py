@@ -8,6 +8,7 @@ could hold a password.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -17,10 +18,15 @@ from .addresses import BadHost, check_host
 from .options import OPTIONS, REPEATABLE, Option, Role, value_of
 
 SCHEME = "mongodb://"
+SRV_SCHEME = "mongodb+srv://"
 DEFAULT_PORT = 27017
 MOST_HOSTS = 50
+MOST_SRV_HOSTS = 64
+COMPRESSORS = frozenset({"snappy", "zlib", "zstd"})
+_SERVICE = re.compile(r"(?!-)[a-z0-9-]{1,62}(?<!-)")
 _NOT_IN_DATABASE = frozenset('/\\. "$*<>:|?')
 MECHANISMS = ("DEFAULT", "SCRAM-SHA-1", "SCRAM-SHA-256")
+_OF_ACCOUNTS = ("MONGODB-X509", "PLAIN", "MONGODB-AWS", "MONGODB-OIDC")
 
 Value = str | int | float | bool
 
@@ -47,10 +53,13 @@ class _Options:
 def check_database(name: str) -> None:
     """ProblemError `invalid_request` if `name` can't be an authentication database.
 
-    `$external` is one, but only for mechanisms that are not supported yet.
+    `$external` is never entered: accounts whose mechanism needs it use it whatever stands here.
     """
     if name == "$external":
-        detail = "The database $external is for X.509, LDAP and the like, which are not supported yet."
+        detail = (
+            "Leave $external out of the Database field: accounts that log in by X.509, PLAIN, AWS or OIDC use it by "
+            "themselves, and the others log in at the database named here, as admin."
+        )
     elif any(char in _NOT_IN_DATABASE or not char.isprintable() for char in name) or len(name.encode()) > 63:
         detail = "The Database field is the name of the authentication database, as admin: that is no database's name."
     else:
@@ -60,30 +69,53 @@ def check_database(name: str) -> None:
 
 def parse(text: str, form: Form) -> tuple[MongoTarget, list[str]]:
     """The target that `text` and `form` describe, and notices; ProblemError `invalid_connection_string`."""
-    rest = _after_scheme(text)
+    rest, is_srv = _after_scheme(text)
     if "@" in rest:
         _refuse("Leave user and password out of the connection string: they belong to an account of the resource.")
     place, question, query = rest.partition("?")
     authority, _, path = place.partition("/")
-    hosts = _hosts(authority, socket_path=bool(path) and "/" in path)
+    hosts = [] if is_srv else _hosts(authority, socket_path=bool(path) and "/" in path)
+    srv_host = _srv_host(authority) if is_srv else None
     if path:
         _refuse("Leave the database out of the connection string: the Database field names the authentication one.")
     options = _options(query) if question else _Options()
     _agree(options.form, form)
-    target = _target(hosts, options.honoured, form)
+    target = _target(hosts, srv_host, options.honoured, form)
     return target, _notices(options.without_effect)
 
 
-def _after_scheme(text: str) -> str:
+def _after_scheme(text: str) -> tuple[str, bool]:
+    """What follows the scheme, and whether that is mongodb+srv://."""
     text = text.strip()
     lowered = text[:20].lower()
-    if lowered.startswith("mongodb+srv://"):
-        _refuse("mongodb+srv:// is not supported yet: list the hosts as mongodb://host1:27017,host2:27017.")
-    if not lowered.startswith(SCHEME):
-        _refuse("A connection string begins with mongodb:// and lists hosts, as mongodb://db1:27017,db2:27017.")
+    is_srv = lowered.startswith(SRV_SCHEME)
+    if not is_srv and not lowered.startswith(SCHEME):
+        _refuse(
+            "A connection string begins with mongodb:// and lists hosts, as mongodb://db1:27017,db2:27017, or with "
+            "mongodb+srv:// and one name."
+        )
     if not text.isprintable() or " " in text:
         _refuse("The connection string holds a space or an unprintable character.")
-    return text[len(SCHEME) :]
+    return text[len(SRV_SCHEME if is_srv else SCHEME) :], is_srv
+
+
+def _srv_host(authority: str) -> str:
+    """The one name of a mongodb+srv:// string."""
+    if "," in authority:
+        _refuse("A mongodb+srv:// string has one name only: its SRV record lists the hosts.")
+    if ":" in authority or "[" in authority:
+        _refuse("The name of a mongodb+srv:// string has no port: its SRV record holds the ports.")
+    if not authority:
+        _refuse("The connection string names no host: write it as mongodb+srv://cluster.example.com.")
+    try:
+        host = check_host(authority)
+    except BadHost as error:
+        _refuse(f"“{authority[:100]}” {error}.")
+    if host.replace(".", "").isdecimal():
+        _refuse("A mongodb+srv:// string needs a name, not an IP address: its hosts are looked up in DNS.")
+    if "." not in host:
+        _refuse(f"“{host[:100]}” is no name with a domain, which a mongodb+srv:// string needs.")
+    return host
 
 
 def _hosts(authority: str, *, socket_path: bool) -> list[tuple[str, int]]:
@@ -179,7 +211,7 @@ def _agree(options: dict[str, Value], form: Form) -> None:
         _refuse("The option authSource contradicts the form: put the authentication database into the Database field.")
 
 
-def _target(hosts: list[tuple[str, int]], options: dict[str, Value], form: Form) -> MongoTarget:
+def _target(hosts: list[tuple[str, int]], srv_host: str | None, options: dict[str, Value], form: Form) -> MongoTarget:
     set_name, load_balanced = options.get("replicaset"), options.get("loadbalanced") is True
     if set_name is not None and not (str(set_name).isprintable() and len(str(set_name)) <= 127):
         _refuse("The value of the option replicaSet is not valid.")
@@ -189,16 +221,15 @@ def _target(hosts: list[tuple[str, int]], options: dict[str, Value], form: Form)
         _refuse(f"The option {name} goes with one host only; this string names {len(hosts)}.")
     if load_balanced and (direct or set_name is not None):
         _refuse("The option loadBalanced goes with neither replicaSet nor directConnection.")
-    mechanism = options.get("authmechanism", "DEFAULT")
-    if mechanism not in MECHANISMS:
-        _refuse("The option authMechanism may be SCRAM-SHA-256 or SCRAM-SHA-1; others are not supported yet.")
-    kept: dict[str, Value] = {}
-    if mechanism != "DEFAULT":
-        kept["authMechanism"] = mechanism
+    service, most = _srv(srv_host, options, direct=direct, balanced=load_balanced, set_name=set_name)
+    kept = _kept(options)
     if direct:
         kept["directConnection"] = True
     return MongoTarget(
         hosts=hosts,
+        srv_host=srv_host,
+        srv_service=service,
+        srv_max_hosts=most,
         set_name=None if set_name is None else str(set_name),
         load_balanced=load_balanced,
         tls=form.ssl,
@@ -207,6 +238,50 @@ def _target(hosts: list[tuple[str, int]], options: dict[str, Value], form: Form)
         auth_database=form.database,
         options=kept,
     )
+
+
+def _srv(
+    srv_host: str | None, options: dict[str, Value], *, direct: bool, balanced: bool, set_name: Value | None
+) -> tuple[str, int]:
+    """The service's name and the most hosts, of options that go with mongodb+srv:// only."""
+    if srv_host is None:
+        for option in ("srvServiceName", "srvMaxHosts"):
+            if option.lower() in options:
+                _refuse(f"The option {option} goes with mongodb+srv:// only.")
+        return "mongodb", 0
+    if direct:
+        _refuse("The option directConnection goes with one host by its address, not with mongodb+srv://.")
+    service, most = str(options.get("srvservicename", "mongodb")).lower(), options.get("srvmaxhosts", 0)
+    if not _SERVICE.fullmatch(service):
+        _refuse("The value of the option srvServiceName is not valid.")
+    if not isinstance(most, int) or not 0 <= most <= MOST_SRV_HOSTS:
+        _refuse(f"The value of the option srvMaxHosts is not a number up to {MOST_SRV_HOSTS}.")
+    if most and (balanced or set_name is not None):
+        _refuse("The option srvMaxHosts goes with neither replicaSet nor loadBalanced.")
+    return service, int(most)
+
+
+def _kept(options: dict[str, Value]) -> dict[str, Value]:
+    """What the gateway reads by name: the mechanism and the compression towards the server."""
+    kept: dict[str, Value] = {}
+    mechanism = options.get("authmechanism", "DEFAULT")
+    if mechanism in _OF_ACCOUNTS:
+        _refuse(
+            f"Leave authMechanism={mechanism} out of the connection string: each account of the resource has its own "
+            "mechanism (--mechanism)."
+        )
+    if mechanism not in MECHANISMS:
+        _refuse("The option authMechanism may be SCRAM-SHA-256 or SCRAM-SHA-1; accounts can have others (--mechanism).")
+    if mechanism != "DEFAULT":
+        kept["authMechanism"] = mechanism
+    if "compressors" in options:
+        names = str(options["compressors"]).split(",")
+        if not set(names) <= COMPRESSORS or len(set(names)) < len(names):
+            _refuse("The option compressors may list zstd, snappy and zlib, each once, joined by commas.")
+        kept["compressors"] = ",".join(names)
+    if "zlibcompressionlevel" in options:
+        kept["zlibCompressionLevel"] = options["zlibcompressionlevel"]
+    return kept
 
 
 def _notices(names: list[str]) -> list[str]:

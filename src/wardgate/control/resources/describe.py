@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from ... import durations
 from ...api.models import Account, Resource, TestResult
+from .mechanisms import mechanism_of, must_be_entered_again
 from .model import AccountRow, ResourceRow
 
 UNTESTED = "Saved untested: nobody knows yet whether it can be reached."
@@ -32,7 +33,7 @@ def describe_resource(row: ResourceRow, gateway: str, warnings: list[str] | None
 
 
 def describe_account(row: AccountRow, resource: str, warnings: list[str] | None = None) -> Account:
-    """An account; its password is not in the shape at all."""
+    """An account; password and private key are not in the shape at all."""
     longest = None if row.max_duration_s is None else durations.format(timedelta(seconds=row.max_duration_s))
     return Account(
         id=row.id,
@@ -40,12 +41,14 @@ def describe_account(row: AccountRow, resource: str, warnings: list[str] | None 
         resource=resource,
         name=row.name,
         description=row.description,
+        mechanism=mechanism_of(row),
         username=row.username,
+        certificate_expires_at=row.certificate_expires_at,
         require_mfa=row.require_mfa,
         require_reason=row.require_reason,
         allow_admin=row.allow_admin,
         max_duration=longest,
-        needs_password=row.sealed_password is None,
+        needs_password=must_be_entered_again(row),
         created_at=row.created_at,
         updated_at=row.updated_at,
         tested_at=row.tested_at,

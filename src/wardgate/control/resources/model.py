@@ -33,7 +33,10 @@ class ResourceRow(Base):
 
 
 class AccountRow(Base):
-    """One MongoDB user. `sealed_password` is null when the password must be entered again."""
+    """One MongoDB user. What of the sealed fields must be there, its mechanism says (`mechanisms.NEEDS`).
+
+    `username` of an account with MONGODB-X509 is its certificate's subject, for people to read.
+    """
 
     __tablename__ = "accounts"
     __table_args__ = (UniqueConstraint("resource_id", "name"),)
@@ -43,8 +46,11 @@ class AccountRow(Base):
     resource_id: Mapped[str] = mapped_column(ForeignKey("resources.id", ondelete="CASCADE"))
     name: Mapped[str]
     description: Mapped[str]
+    mechanism: Mapped[str] = mapped_column(server_default="auto")
     username: Mapped[str]
     sealed_password: Mapped[bytes | None]
+    sealed_client_certificate: Mapped[bytes | None]
+    certificate_expires_at: Mapped[datetime | None]
     require_mfa: Mapped[bool]
     require_reason: Mapped[bool]
     allow_admin: Mapped[bool]

@@ -17,6 +17,7 @@ import warnings
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
+from urllib.parse import unquote
 
 from pymongo import uri_parser
 
@@ -39,15 +40,25 @@ class Option:
     advice: str = ""
 
 
-_HONOURED = ("authMechanism", "directConnection", "loadBalanced", "replicaSet")
+_HONOURED = (
+    "authMechanism",
+    "compressors",
+    "directConnection",
+    "loadBalanced",
+    "replicaSet",
+    "srvMaxHosts",
+    "srvServiceName",
+    "zlibCompressionLevel",
+)
 _FORM = ("authSource", "ssl", "tls", "tlsAllowInvalidCertificates", "tlsInsecure")
 _CLIENT = (
     "appName",
-    "compressors",
     "connectTimeoutMS",
+    "enableOverloadRetargeting",
     "heartbeatFrequencyMS",
     "journal",
     "localThresholdMS",
+    "maxAdaptiveRetries",
     "maxConnecting",
     "maxIdleTimeMS",
     "maxPoolSize",
@@ -68,24 +79,22 @@ _CLIENT = (
     "waitQueueMultiple",
     "waitQueueTimeoutMS",
     "wtimeoutMS",
-    "zlibCompressionLevel",
 )
 _FILES = "names a file on your machine, which the gateway cannot read"
 _REFUSED = {
-    "authMechanismProperties": "belongs to authentication mechanisms that are not supported yet",
-    "authOIDCAllowedHosts": "belongs to authentication mechanisms that are not supported yet",
-    "gssapiServiceName": "belongs to authentication mechanisms that are not supported yet",
+    "authMechanismProperties": "belongs to a mechanism, and that to an account (--mechanism): leave it out",
+    "authOIDCAllowedHosts": "is not for resources: the gateway's operator names the hosts that may get its token",
+    "gssapiServiceName": "belongs to Kerberos (GSSAPI), which is not supported",
     "proxyHost": "is not supported: the gateway dials the database directly",
     "proxyPassword": "is not supported: the gateway dials the database directly",
     "proxyPort": "is not supported: the gateway dials the database directly",
     "proxyUsername": "is not supported: the gateway dials the database directly",
-    "srvMaxHosts": "belongs to mongodb+srv://, which is not supported yet",
-    "srvServiceName": "belongs to mongodb+srv://, which is not supported yet",
+    "srvAllowedHostsSuffix": "is not supported: the hosts of an SRV record must be in its own domain",
     "tlsAllowInvalidHostnames": "is not supported alone: switch off Reject Unauthorized if you accept any certificate",
     "tlsCAFile": f"{_FILES}: put the certificates into the CA certificate field",
     "tlsCRLFile": f"{_FILES}; revocation lists are not supported yet",
-    "tlsCertificateKeyFile": f"{_FILES}; client certificates are not supported yet",
-    "tlsCertificateKeyFilePassword": f"{_FILES}; client certificates are not supported yet",
+    "tlsCertificateKeyFile": f"{_FILES}: a client certificate belongs to an account (--client-certificate)",
+    "tlsCertificateKeyFilePassword": f"{_FILES}: a client certificate belongs to an account (--client-certificate)",
     "tlsDisableCertificateRevocationCheck": "is not supported: leave it out",
     "tlsDisableOCSPEndpointCheck": "is not supported: leave it out",
 }
@@ -108,6 +117,8 @@ def value_of(option: Option, raw: str) -> str | int | float | bool | None:
 
     Lists and documents, which only options without effect have, come back as None.
     """
+    if option.name == "compressors":  # a list, of which pymongo silently drops what it does not know
+        return unquote(raw)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

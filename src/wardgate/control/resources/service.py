@@ -133,7 +133,7 @@ class ResourceService:
             row.updated_at = self._sources.now()
             self._note_test(row, result)
             await session.flush()
-            dropped = await store.forget_passwords(session, row.id) if elsewhere else []
+            dropped = await store.forget_secrets(session, row.id) if elsewhere else []
             details: dict[str, object] = {"before": before, "after": _facts(row, gateway.name)}
             if dropped:
                 details["passwords_dropped"] = dropped
@@ -248,8 +248,13 @@ def _leads_elsewhere(row: ResourceRow, draft: Draft) -> bool:
         weaker
         or row.gateway_id != draft.gateway.id
         or row.ca_certificate != draft.form.ca_certificate
-        or set(target_of(row).hosts) != set(draft.target.hosts)
+        or _place(target_of(row)) != _place(draft.target)
     )
+
+
+def _place(target: MongoTarget) -> tuple[object, ...]:
+    """Where a deployment is, in whatever order its hosts stand."""
+    return frozenset(target.hosts), target.srv_host, target.srv_service
 
 
 def _facts(row: ResourceRow, gateway: str) -> dict[str, object]:
@@ -271,8 +276,8 @@ def _warnings(row: ResourceRow, draft: Draft, result: TestResult | None, dropped
         found.append(UNTESTED)
     if dropped:
         found.append(
-            f"Enter the passwords of these accounts again before they can be used, since they would now go "
-            f"elsewhere: {', '.join(dropped)}."
+            f"Enter the passwords (and client certificates) of these accounts again before they can be used, since "
+            f"they would now go elsewhere: {', '.join(dropped)}."
         )
     return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .model import AccountRow, ResourceRow
@@ -48,9 +48,17 @@ async def accounts(
     return list(await session.scalars(query))
 
 
-async def forget_passwords(session: AsyncSession, resource_id: str) -> list[str]:
-    """Drop the passwords of a resource's accounts; the names of those that had one."""
-    had = select(AccountRow.name).where(AccountRow.resource_id == resource_id, AccountRow.sealed_password.is_not(None))
+async def forget_secrets(session: AsyncSession, resource_id: str) -> list[str]:
+    """Drop passwords and client certificates of a resource's accounts; the names of those that had any."""
+    password, certificate = AccountRow.sealed_password, AccountRow.sealed_client_certificate
+    had = select(AccountRow.name).where(
+        AccountRow.resource_id == resource_id, or_(password.is_not(None), certificate.is_not(None))
+    )
     names = list(await session.scalars(had.order_by(AccountRow.name)))
-    await session.execute(update(AccountRow).where(AccountRow.resource_id == resource_id).values(sealed_password=None))
+    forgotten: dict[str, None] = {
+        "sealed_password": None,
+        "sealed_client_certificate": None,
+        "certificate_expires_at": None,
+    }
+    await session.execute(update(AccountRow).where(AccountRow.resource_id == resource_id).values(forgotten))
     return names

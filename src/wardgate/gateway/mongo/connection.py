@@ -15,10 +15,10 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from .errors import Code, MongoError, quoted
+from .names import Endpoint
 from .target import Target, refused, split_address
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -34,14 +34,6 @@ _NOT_TLS_REASONS = frozenset(
 _CLIENT_CERTIFICATE_REASONS = frozenset({"TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_3_ALERT_CERTIFICATE_REQUIRED"})
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One resolved and permitted address."""
-
-    family: int
-    sockaddr: tuple[Any, ...]
-
-
 async def dial(target: Target, address: str, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
     """Connect to one member. The protocol gets `connection_made` after TLS. Raises MongoError."""
     endpoints = await resolve(target, address)
@@ -53,15 +45,12 @@ async def resolve(target: Target, address: str) -> list[Endpoint]:
     """The addresses behind a name that may be dialled. Raises MongoError(dns_failed, address_refused)."""
     try:
         host, port = split_address(address)
-        async with asyncio.timeout(target.numbers.tcp_connect):
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = await target.names.addresses(host, port, target.numbers.tcp_connect)
     except (OSError, UnicodeError, ValueError) as error:  # TimeoutError is an OSError
         raise MongoError(
             Code.DNS_FAILED, f"The gateway can't resolve {quoted(address)}: check the name, and DNS at the gateway."
         ) from error
-    families = (socket.AF_INET, socket.AF_INET6)
-    endpoints = dict.fromkeys(Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found if family in families)
-    allowed = [each for each in endpoints if not refused(each.sockaddr[0])]
+    allowed = [each for each in dict.fromkeys(found) if not refused(each.sockaddr[0])]
     if not allowed:
         raise MongoError(
             Code.ADDRESS_REFUSED,
@@ -208,7 +197,7 @@ def tls_error(address: str, error: BaseException, deadline: float) -> MongoError
     if reason in _CLIENT_CERTIFICATE_REASONS:
         return MongoError(
             Code.TLS_CLIENT_CERTIFICATE,
-            f"{shown} demands a client certificate, which wardgate does not support: "
+            f"{shown} demands a client certificate: give the account one (until then save the resource untested), or "
             "set net.tls.allowConnectionsWithoutCertificates at the server.",
         )
     if not isinstance(error, ssl.SSLError) or isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):

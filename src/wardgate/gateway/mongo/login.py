@@ -1,14 +1,16 @@
-"""Logging in to MongoDB with SCRAM, on whatever connection the caller has.
+"""Logging in to MongoDB, by whatever mechanism the account has, on whatever connection the caller has.
 
-What it is: the credentials of one lease (`Login`) and one run of saslStart/saslContinue (`Conversation`), which is a
-machine of command documents in and out. What it is not: a connection; the caller's `exchange` sends one command and
-returns its reply, so the same login runs on a client's data stream, a warm spare and the gateway's own connections.
+What it is: the credentials of one lease. `conversation` starts one login, a machine of command documents in and out
+(`conversation.py`). What it is not: a connection; the caller's `exchange` sends one command and returns its reply, so
+the same login runs on a client's data stream, a warm spare and the gateway's own connections.
 
-No hello is sent: on a data stream the first hello must be the client's. So the mechanism is learned instead: from the
-topology monitor's hello (`learn`), else by trying SCRAM-SHA-256 and, where the server refuses it before any proof was
-given, SCRAM-SHA-1. What worked is remembered for the lease.
+No hello is sent: on a data stream the first hello must be the client's. So SCRAM's mechanism is learned instead: from
+the topology monitor's hello (`learn`), else by trying SCRAM-SHA-256 and, where the server refuses it before any proof
+was given, SCRAM-SHA-1. What worked is remembered for the lease.
 
-Law: the password leaves this room as a SCRAM proof only; `wipe` ends the login for good.
+Law: a password leaves this room as a SCRAM proof or an AWS signature only, and in clear (PLAIN, an OIDC token) only
+towards a server whose certificate was verified: a target without verified TLS never gets such a login made for it.
+`wipe` ends the login for good.
 """
 
 from __future__ import annotations
@@ -16,55 +18,86 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from ...api.machine import Credentials
+from ...api.models import Mechanism
 from ...numbers import DEFAULT, Numbers
+from ...scram import aws, bearer
 from ...scram.client import NONCE_BYTES, KeyCache, ScramClient
-from ...scram.primitives import Mechanism, ScramError
+from ...scram.primitives import Mechanism as ScramMechanism
+from ...scram.sasl import SaslClient
 from ...secret import Secret
-from .errors import Code, MongoError, quoted
+from .conversation import API_VERSION_REQUIRED, Conversation
+from .errors import Code, MongoError
+from .site import Site
+from .target import Target
+
+__all__ = ["API_VERSION_REQUIRED", "EXTERNAL", "Exchange", "Login"]
 
 Exchange = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
 
-BAD_VALUE = 2
-AUTHENTICATION_FAILED = 18
-MECHANISM_UNAVAILABLE = 334
-API_VERSION_REQUIRED = 498870
-_OTHER_MECHANISM = frozenset({BAD_VALUE, AUTHENTICATION_FAILED, MECHANISM_UNAVAILABLE})
-_PREFERENCE = (Mechanism.SHA_256, Mechanism.SHA_1)
+EXTERNAL = "$external"  # where users live whom something other than MongoDB vouches for
+_PREFERENCE = (Mechanism.SCRAM_SHA_256, Mechanism.SCRAM_SHA_1)
+_WITH_PASSWORD = frozenset({*_PREFERENCE, Mechanism.AUTO, Mechanism.PLAIN, Mechanism.AWS})
+_EXTERNAL = frozenset({Mechanism.X509, Mechanism.PLAIN, Mechanism.AWS, Mechanism.OIDC})
+# In these the server proves nothing, and what it gets opens the real database.
+_VERIFIED_TLS = frozenset({Mechanism.PLAIN, Mechanism.AWS, Mechanism.OIDC})
 
 
 def _nonce() -> bytes:
     return secrets.token_urlsafe(NONCE_BYTES).encode()
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Login:
-    """One MongoDB user for as long as a lease lives."""
+    """One MongoDB user for as long as a lease lives. `token` gives the gateway's OIDC token; raises MongoError."""
 
     def __init__(
         self,
         username: str,
         password: Secret,
         auth_database: str,
-        mechanism: str = "DEFAULT",
+        mechanism: Mechanism | str = Mechanism.AUTO,
         *,
+        token: Callable[[], str] | None = None,
         numbers: Numbers = DEFAULT,
     ) -> None:
+        chosen = Mechanism(mechanism)
         self.username = username
-        self.auth_database = auth_database
+        self.auth_database = EXTERNAL if chosen in _EXTERNAL else auth_database
         self.keys = KeyCache()
         self.api_version: str | None = None
         self._password = password
+        self._token = token
         self._numbers = numbers
-        self._mechanisms: tuple[Mechanism, ...] = _PREFERENCE if mechanism == "DEFAULT" else (Mechanism(mechanism),)
-        self._settled = mechanism != "DEFAULT"
+        self._mechanisms: tuple[Mechanism, ...] = _PREFERENCE if chosen is Mechanism.AUTO else (chosen,)
+        self._settled = chosen is not Mechanism.AUTO
+        self._wiped = False
 
     @classmethod
-    def of(cls, credentials: Credentials, auth_database: str, numbers: Numbers = DEFAULT) -> Login:
-        """From a lease's credentials."""
-        password = Secret(credentials.password)
-        return cls(credentials.username, password, auth_database, credentials.mechanism, numbers=numbers)
+    def of(cls, credentials: Credentials, target: Target, site: Site | None = None) -> Login:
+        """From a lease's credentials. Raises MongoError where they must not be used for this target."""
+        mechanism, site = credentials.mechanism, site or Site()
+        if mechanism in _VERIFIED_TLS and not target.verified:
+            raise MongoError(
+                Code.LOGIN_NEEDS_TLS,
+                f"{mechanism.value} is for verified TLS only: switch on SSL and Reject Unauthorized for the resource.",
+            )
+        if mechanism is Mechanism.OIDC:
+            site.check_oidc_hosts(target.names_dialled)
+        return cls(
+            credentials.username,
+            Secret(credentials.password),
+            target.auth_database,
+            mechanism,
+            token=site.oidc_token,
+            numbers=target.numbers,
+        )
 
     def __repr__(self) -> str:
         return f"Login({self.username!r}, {self.auth_database!r})"
@@ -106,10 +139,24 @@ class Login:
             else:
                 command = conversation.next(reply)
 
-    def client(self, mechanism: Mechanism, nonce: bytes) -> ScramClient:
-        """The SCRAM side of one attempt."""
-        if not self._password:
+    def client(self, mechanism: Mechanism, nonce: bytes) -> SaslClient | None:
+        """The SASL side of one attempt; None with X.509, which has none. Raises MongoError, ScramError."""
+        if self._wiped or (mechanism in _WITH_PASSWORD and not self._password):
             raise MongoError(Code.LOGIN_FAILED, "The credentials of this session are gone: it has ended.")
+        match mechanism:
+            case Mechanism.X509:
+                return None
+            case Mechanism.PLAIN:
+                return bearer.plain(self.username, self._password.reveal_text())
+            case Mechanism.OIDC:
+                return bearer.oidc(self._oidc_token())
+            case Mechanism.AWS:
+                random = secrets.token_bytes(aws.NONCE_BYTES)
+                return aws.AwsClient(self.username, self._password.reveal_text(), random, _now)
+            case _:
+                return self._scram(ScramMechanism(mechanism.value), nonce)
+
+    def _scram(self, mechanism: ScramMechanism, nonce: bytes) -> ScramClient:
         numbers = self._numbers
         return ScramClient(
             mechanism,
@@ -121,106 +168,13 @@ class Login:
             iterations_max=numbers.scram_iterations_max,
         )
 
+    def _oidc_token(self) -> str:
+        if self._token is None:
+            raise MongoError(Code.LOGIN_TOKEN, "This gateway has no OIDC token to log in with.")
+        return self._token()
+
     def wipe(self) -> None:
         """Overwrite password and keys; every later attempt fails."""
+        self._wiped = True
         self._password.wipe()
         self.keys.wipe()
-
-
-class Conversation:
-    """One login as a machine: `next(None)` gives the first command, `next(reply)` the following one, None the end."""
-
-    def __init__(self, login: Login, nonce: Callable[[], bytes]) -> None:
-        self._login = login
-        self._nonce = nonce
-        self._left = list(login.mechanisms)
-        self._mechanism = self._left.pop(0)
-        self._scram: ScramClient | None = None
-        self._started = False  # the server has answered saslStart of this mechanism
-        self._finishing = False
-
-    def next(self, reply: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """The next command, or None once both sides are proved. Raises MongoError."""
-        try:
-            return self._start() if reply is None else self._answer(reply)
-        except ScramError as error:
-            raise _translated(error) from error
-
-    def derives(self, reply: Mapping[str, Any]) -> bool:
-        """Whether `next(reply)` runs PBKDF2, which is worth a thread."""
-        payload = reply.get("payload")
-        return self._scram is not None and isinstance(payload, bytes) and self._scram.derives(payload)
-
-    def _start(self) -> dict[str, Any]:
-        self._scram = self._login.client(self._mechanism, self._nonce())
-        command: dict[str, Any] = {
-            "saslStart": 1,
-            "mechanism": self._mechanism.value,
-            "payload": self._scram.start(),
-            "options": {"skipEmptyExchange": True},
-        }
-        return self._complete(command)
-
-    def _answer(self, reply: Mapping[str, Any]) -> dict[str, Any] | None:
-        if reply.get("ok") != 1:
-            return self._refused(reply)
-        assert self._scram is not None
-        payload = reply.get("payload")
-        if not isinstance(payload, bytes):
-            raise MongoError(Code.LOGIN_HOSTILE, "The server's login reply has no payload.")
-        self._started = True
-        done = reply.get("done") is True
-        if not self._finishing:
-            answer = self._scram.step(payload)
-            if answer is not None:
-                if done:
-                    raise MongoError(Code.LOGIN_HOSTILE, "The server ended the login before it proved itself.")
-                return self._continue(reply, answer)
-            if not done:  # a server without skipEmptyExchange wants one empty round more
-                self._finishing = True
-                return self._continue(reply, b"")
-        if not done:
-            raise MongoError(Code.LOGIN_HOSTILE, "The server goes on with a login that is over.")
-        self._login.worked(self._mechanism)
-        return None
-
-    def _continue(self, reply: Mapping[str, Any], payload: bytes) -> dict[str, Any]:
-        return self._complete({"saslContinue": 1, "conversationId": reply.get("conversationId", 1), "payload": payload})
-
-    def _complete(self, command: dict[str, Any]) -> dict[str, Any]:
-        if self._login.api_version is not None:
-            command["apiVersion"] = self._login.api_version
-        command["$db"] = self._login.auth_database
-        return command
-
-    def _refused(self, reply: Mapping[str, Any]) -> dict[str, Any]:
-        code = reply.get("code")
-        if not self._started:
-            if code == API_VERSION_REQUIRED and self._login.api_version is None:
-                self._login.api_version = "1"
-                return self._start()
-            if code in _OTHER_MECHANISM and self._left:
-                self._mechanism = self._left.pop(0)
-                return self._start()
-        login = self._login
-        if code == AUTHENTICATION_FAILED:
-            raise MongoError(
-                Code.LOGIN_FAILED,
-                f"MongoDB refused user {quoted(login.username)} of database {quoted(login.auth_database)} (code 18): "
-                "the password is wrong, or there is no such user in that authentication database.",
-            )
-        if code in (BAD_VALUE, MECHANISM_UNAVAILABLE):
-            raise MongoError(
-                Code.LOGIN_MECHANISM,
-                f"The server takes no {self._mechanism.value} logins: {quoted(reply.get('errmsg'))}.",
-            )
-        raise MongoError(
-            Code.LOGIN_FAILED,
-            f"MongoDB refused the login of user {quoted(login.username)}: {quoted(reply.get('errmsg'))} (code {code}).",
-        )
-
-
-def _translated(error: ScramError) -> MongoError:
-    if error.code == "scram_password":
-        return MongoError(Code.PASSWORD_UNUSABLE, error.message)
-    return MongoError(Code.LOGIN_HOSTILE, error.message)

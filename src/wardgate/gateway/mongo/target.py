@@ -1,10 +1,11 @@
 """A MongoDB deployment as the gateway dials it, and the addresses that it never dials.
 
 A `Target` is made once per lease or test from the control plane's structured fields; no string is parsed here again.
-It holds no credentials. The address rule is law for every dial, for seeds and for members learned from a hello alike:
-it looks at the very IP address that the socket will connect to, after name resolution, so a name that changes its mind
-(DNS rebinding) gains nothing. Private networks and loopback are where databases live, so they are allowed; the
-link-local and metadata addresses of clouds are where *credentials* live, so they are not.
+It holds no credentials but a client certificate, inside its TLS context. The address rule is law for every dial, for
+seeds and for members learned from a hello alike: it looks at the very IP address that the socket will connect to, after
+name resolution, so a name that changes its mind (DNS rebinding) gains nothing. Private networks and loopback are where
+databases live, so they are allowed; the link-local and metadata addresses of clouds are where *credentials* live, so
+they are not.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ...api.machine import MongoTarget
 from ...numbers import DEFAULT, Numbers
+from . import client_certificate
 from .errors import Code, MongoError
+from .names import Names
 
 DEFAULT_PORT = 27017
 ADDRESSES_MAX = 64  # a replica set has at most 50 members; a hostile hello may name more
@@ -90,9 +95,24 @@ def split_address(address: str) -> tuple[str, int]:
     return host.lower(), int(port) if port else DEFAULT_PORT
 
 
+class SeedSource(Protocol):
+    """Where seeds came from that may change."""
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next look."""
+
+    async def again(self, known: Iterable[str], timeout: float) -> tuple[tuple[str, ...], float]:
+        """The seeds as of now, and seconds until the next look. Raises MongoError."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One deployment. `tls` None means plain TCP; `verified` says whether certificates are checked."""
+    """One deployment. `tls` None means plain TCP; `verified` says whether certificates are checked.
+
+    `compressors` and `zlib_level` are what the connection string says of the leg to the server (empty, None: nothing).
+    `source` is there where the seeds came from an SRV record.
+    """
 
     seeds: tuple[str, ...]
     tls: ssl.SSLContext | None = field(repr=False, compare=False)
@@ -101,32 +121,53 @@ class Target:
     set_name: str | None = None
     load_balanced: bool = False
     direct: bool = False
+    compressors: tuple[str, ...] = ()
+    zlib_level: int | None = None
     numbers: Numbers = field(default=DEFAULT, repr=False)
+    names: Names = field(default_factory=Names, repr=False, compare=False)
+    source: SeedSource | None = field(default=None, repr=False, compare=False)
 
     @classmethod
-    def of(cls, model: MongoTarget, numbers: Numbers = DEFAULT) -> Target:
-        """From the control plane's model. Raises MongoError(srv_unsupported, ca_invalid, dns_failed)."""
-        if model.srv_host is not None:
-            raise MongoError(Code.SRV_UNSUPPORTED, "mongodb+srv:// addresses are not supported yet; name the hosts.")
+    def of(
+        cls,
+        model: MongoTarget,
+        numbers: Numbers = DEFAULT,
+        *,
+        certificate: str | None = None,
+        names: Names | None = None,
+        source: SeedSource | None = None,
+    ) -> Target:
+        """From the control plane's model, its SRV name already located (`srv.locate`); `certificate` is a client's,
+        with its key. Raises MongoError(ca_invalid, client_certificate_…, dns_failed)."""
         try:
             seeds = tuple(dict.fromkeys(join_address(*split_address(join_address(*each))) for each in model.hosts))
         except ValueError as error:
             raise MongoError(Code.DNS_FAILED, f"A host of the resource is not one: {error}.") from error
         if not seeds or len(seeds) > ADDRESSES_MAX:
             raise MongoError(Code.DNS_FAILED, f"A resource needs between 1 and {ADDRESSES_MAX} hosts.")
+        compressors, level = model.options.get("compressors"), model.options.get("zlibCompressionLevel")
         return cls(
             seeds=seeds,
-            tls=_context(model.ca_certificate, model.reject_unauthorized) if model.tls else None,
+            tls=_context(model.ca_certificate, model.reject_unauthorized, certificate) if model.tls else None,
             verified=model.tls and model.reject_unauthorized,
             auth_database=model.auth_database,
             set_name=model.set_name,
             load_balanced=model.load_balanced,
             direct=model.options.get("directConnection") is True,
+            compressors=tuple(compressors.split(",")) if isinstance(compressors, str) and compressors else (),
+            zlib_level=level if isinstance(level, int) else None,
             numbers=numbers,
+            names=names or Names(),
+            source=source,
         )
 
+    @property
+    def names_dialled(self) -> tuple[str, ...]:
+        """The hosts of the seeds."""
+        return tuple(dict.fromkeys(split_address(seed)[0] for seed in self.seeds))
 
-def _context(ca_certificate: str | None, verify: bool) -> ssl.SSLContext:
+
+def _context(ca_certificate: str | None, verify: bool, certificate: str | None) -> ssl.SSLContext:
     """TLS 1.2 or newer. A given authority replaces the system's; it may be an intermediate or the server's own."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -145,4 +186,6 @@ def _context(ca_certificate: str | None, verify: bool) -> ssl.SSLContext:
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        client_certificate.load(context, certificate)
     return context
