@@ -21,6 +21,7 @@ from wardgate.audit.records import CommandIntent, CommandOutcome, Record
 from wardgate.gateway.mongo.login import Login
 from wardgate.gateway.mongo.target import Target
 from wardgate.gateway.mongo.topology import TopologyMonitor
+from wardgate.gateway.spares import Spares
 from wardgate.gateway.stream import DataStream, SessionLinks
 from wardgate.policy.decide import Policy
 from wardgate.proxy.facts import SessionRules
@@ -163,6 +164,7 @@ class Gateway:
         login = Login(self.user.username, self._password, self.user.auth_db)
         self.monitor = TopologyMonitor(target, login=login)
         self.monitor.start()
+        self.spares = Spares(target, login)
         self.links = SessionLinks(
             session=SESSION,
             user="ann@example.com",
@@ -176,6 +178,7 @@ class Gateway:
             target=target,
             monitor=self.monitor,
             login=login,
+            spares=self.spares,
             on_recording_failed=self.failures.append,
         )
         self.main_port = await self._listen(None)
@@ -184,6 +187,7 @@ class Gateway:
         for member in self.monitor.topology.members:
             self.ports[member.address] = await self._listen(member.address)
         self.links.listeners = {address: f"127.0.0.1:{port}" for address, port in self.ports.items()}
+        self.monitor.subscribe(self.spares.topology_changed)
         self.monitor.subscribe(lambda _: self.topology_changed())
 
     async def _listen(self, member: str | None) -> int:
@@ -198,6 +202,7 @@ class Gateway:
             server.close()
         for stream in list(self.streams):
             stream.abort()
+        self.spares.close()
         await self.monitor.close()
         dials = asyncio.all_tasks() - {asyncio.current_task()}
         for task in dials:

@@ -46,6 +46,7 @@ from .mongo.errors import MongoError
 from .mongo.login import Login
 from .mongo.target import Target
 from .mongo.topology import TopologyMonitor
+from .spares import Spares
 from .spool.epoch import EpochRecorder
 from .stream import DataStream, SessionLinks
 
@@ -109,6 +110,7 @@ class LiveSession:
         self._recorder = recorder
         self._hooks = hooks
         self._numbers = numbers
+        self._spares = Spares(target, login)
         self._monitor = TopologyMonitor(target, login=login, on_change=self._topology_changed)
         self._rules = SessionRules(
             policy=Policy(allow_admin=lease.policy.allow_admin),
@@ -145,6 +147,7 @@ class LiveSession:
             target=self._target,
             monitor=self._monitor,
             login=self._login,
+            spares=self._spares,
             on_recording_failed=lambda reason: self.end_soon(EndReason.AUDIT_FAILED, reason),
         )
 
@@ -244,6 +247,7 @@ class LiveSession:
     # --- topology -------------------------------------------------------------------------------------------------
 
     def _topology_changed(self, topology: Topology) -> None:
+        self._spares.topology_changed(topology)
         self._send_topology()
         self._tell_streams()
 
@@ -360,6 +364,7 @@ class LiveSession:
 
     async def _cut(self, reason: EndReason | None) -> None:
         """Tell the commands that wait, then abort every socket."""
+        self._spares.close()
         sentence = "wardgate: the gateway is being stopped." if reason is None else _SENTENCES[reason]
         for stream in tuple(self._streams):
             stream.end(sentence)
@@ -414,5 +419,6 @@ class LiveSession:
             "phase": self.phase.value,
             "control": self._control is not None,
             "connections": [stream.statistics() for stream in self._streams],
+            "spares": self._spares.statistics(),
             "topology": self._monitor.topology.kind,
         }

@@ -18,15 +18,20 @@ from typing import Any
 
 from ..audit.recorder import Recorder
 from ..errors import WardgateError
-from ..net.pump import Pump
+from ..net.pump import Exchange, Pump, Reached
 from ..proxy.connection import ProxyConnection
 from ..proxy.facts import ConnectionFacts, SessionRules, Topology
 from ..tunnel.frames import PREFACE, FrameError, FrameReader, Open
+from . import following
 from .mongo import connection as mongo
-from .mongo.discovery import Role
+from .mongo.discovery import Kind
 from .mongo.login import Login
 from .mongo.target import Target
 from .mongo.topology import TopologyMonitor
+from .spares import Spares
+
+# A driver sends the first command right behind its hello, or never: monitors say hello again after half a second.
+_JUDGED_AFTER = 0.4
 
 
 @dataclass(slots=True, kw_only=True)
@@ -34,7 +39,8 @@ class SessionLinks:
     """What every data stream of one access session shares: made once by the session, never changed by a stream.
 
     `listeners` maps members to their loopback addresses; the session replaces it when the local proxy opens new ones
-    and then calls `topology_changed` of every stream. `login` is the lease's login, started once per server connection.
+    and then calls `topology_changed` of every stream. `login` is the lease's login, started once per server connection
+    that is not one of the `spares`.
     """
 
     session: str
@@ -44,21 +50,23 @@ class SessionLinks:
     target: Target
     monitor: TopologyMonitor
     login: Login
+    spares: Spares
     on_recording_failed: Callable[[str], None]
     listeners: Mapping[str, str] = field(default_factory=dict)
     single: str | None = None  # the only listener's address, where there is no other
     preface_timeout: float = 600.0  # a warm spare of the local proxy, its peer being known, is silent until it is used
     hold_timeout: float = 30.0  # how long a connection waits for a primary; drivers wait as long by default
     close_timeout: float = 1.0
+    leave_timeout: float = 1.0  # a reply of the old primary may take so long: it is quick to refuse, or hangs
 
     def topology(self) -> Topology:
         """The newest one, with the newest listeners."""
-        return Topology(self.monitor.topology.kind, self.listeners, self.single)
+        kind = self.monitor.topology.kind
+        follows = kind is Kind.REPLICA_SET and not self.target.direct
+        return Topology(kind, self.listeners, self.single, follows)
 
-    async def resolve(self, member: str | None) -> str:
-        """The address to dial: the member itself, or where the main port leads. Raises WardgateError."""
-        if member is None:
-            return await self.monitor.wait_primary(self.hold_timeout)
+    def known(self, member: str) -> str:
+        """The address of a member to dial. Raises WardgateError where it is none."""
         known = member.lower()
         if all(each.address != known for each in self.monitor.topology.members):
             raise WardgateError("member_unknown", f"{member} is no member of this deployment (any more).")
@@ -118,6 +126,8 @@ class DataStream:
         self._wanted: str | None = None  # None: the main port
         self._pump: Pump | None = None
         self._opened_at = monotonic()
+        self._judging: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.TimerHandle | None = None
         self._timer = asyncio.get_running_loop().call_later(links.preface_timeout, self.abort)
         preface = _Preface(self)
         transport.set_protocol(preface)
@@ -146,7 +156,7 @@ class DataStream:
             machine,
             links.recorder,
             connector=self._connect,
-            login=links.login.run,
+            login=self._log_in,
             login_timeout=links.target.numbers.server_login,
             close_timeout=links.close_timeout,
             on_recording_failed=links.on_recording_failed,
@@ -154,20 +164,45 @@ class DataStream:
         )
         self._pump.start(self._transport, leftover)
 
-    async def _connect(self, factory: Callable[[], asyncio.BaseProtocol]) -> str:
-        links, wanted = self._links, self._wanted
-        while True:
-            address = await links.resolve(wanted)
+    async def _connect(self, factory: Callable[[], asyncio.BaseProtocol]) -> Reached:
+        links = self._links
+
+        async def dial(address: str) -> bool:
+            """Whether the connection is logged in already."""
+            spare = links.spares.take(address)
+            if spare is not None:
+                spare.give(factory())
+                return spare.logged_in
+            await mongo.dial(links.target, address, factory)
+            return False
+
+        if self._wanted is None:
+            address, logged_in = await following.reach(links.monitor, dial, links.hold_timeout)
+        else:
+            address = links.known(self._wanted)
             try:
-                await mongo.dial(links.target, address, factory)
+                logged_in = await dial(address)
             except WardgateError:
                 links.monitor.hurry(address)
-                if wanted is not None or not self._superseded(address):
-                    raise
-                continue  # the primary changed while it was dialled
-            self.member = address
-            asyncio.get_running_loop().call_soon(self.topology_changed)  # it may have changed meanwhile
-            return address
+                raise
+        self.member = address
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self.topology_changed)  # it may have changed meanwhile
+        self._judging = loop.call_later(_JUDGED_AFTER, self._judge)
+        return Reached(address, logged_in)
+
+    async def _log_in(self, exchange: Exchange) -> None:
+        self._judge(commands=True)
+        await self._links.login.run(exchange)
+
+    def _judge(self, *, commands: bool = False) -> None:
+        """Tell the spares, once, whether this connection is one that runs commands."""
+        if self._judging is None or self._pump is None or self.member is None:
+            return
+        self._judging.cancel()
+        self._judging = None
+        machine = self._pump.machine
+        self._links.spares.judge(self.member, commands=commands or machine.last_command_at > 0.0)
 
     def topology_changed(self) -> None:
         """Tell the machine what the deployment and its listeners are now; a pinned stream may end by it."""
@@ -175,15 +210,19 @@ class DataStream:
             return
         machine, topology = self._pump.machine, self._links.topology()
         self._pump.feed(lambda: machine.topology_changed(topology, monotonic()))
-        if self._wanted is None and self.member is not None and self._superseded(self.member):
-            self._pump.feed(lambda: machine.member_lost("the primary changed", monotonic()))
+        if self._wanted is not None or self.member is None:
+            return
+        if following.leads_elsewhere(self._links.monitor.topology, self.member):
+            self._leave(abrupt=False)
 
-    def _superseded(self, address: str) -> bool:
-        """Whether the main port leads elsewhere now: a member that merely fell silent is no reason, its socket is."""
-        primary = self._links.monitor.primary
-        if primary is not None:
-            return primary != address
-        return self._links.monitor.topology.role(address) in (Role.SECONDARY, Role.ARBITER, Role.OTHER)
+    def _leave(self, *, abrupt: bool) -> None:
+        """The main port leads elsewhere: the machine closes at once, or after the reply that is on its way."""
+        assert self._pump is not None
+        machine = self._pump.machine
+        self._pump.feed(lambda: machine.member_lost("the primary changed", monotonic(), abrupt=abrupt))
+        if self._phase is Phase.OPEN and not machine.closed and self._leaving is None:
+            loop = asyncio.get_running_loop()
+            self._leaving = loop.call_later(self._links.leave_timeout, lambda: self._leave(abrupt=True))
 
     def end(self, reason: str | None) -> None:
         """The session ends: a waiting command is told `reason` (None: nobody is told), and all is closed."""
@@ -208,6 +247,11 @@ class DataStream:
             return
         self._phase = Phase.ENDED
         self._timer.cancel()
+        if self._leaving is not None:
+            self._leaving.cancel()
+        self._judge()
+        if self._pump is not None and self._pump.machine.hello_refused:
+            self._links.spares.refuse_login()
         asyncio.get_running_loop().call_soon(self._on_end, self)  # never from inside the constructor
 
     @property

@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import bson
 
@@ -35,7 +35,15 @@ _LOGIN_BYTES: Final = 64 * 1024  # no answer to a login step comes near it
 _READ_BYTES: Final = 256 * 1024  # read at once; more is not faster
 _SLOW: Final = 0.1  # how long a client whose session nears its spool quota is not read, per command
 
-Connector = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[str]]
+
+class Reached(NamedTuple):
+    """Where the server connection leads, and whether somebody has logged in on it already."""
+
+    member: str
+    logged_in: bool = False
+
+
+Connector = Callable[[Callable[[], asyncio.BaseProtocol]], Awaitable[Reached]]
 Exchange = Callable[[dict[str, Any]], Awaitable[Mapping[str, Any]]]
 LoginRun = Callable[[Exchange], Awaitable[None]]
 
@@ -116,7 +124,7 @@ class _ServerSide(_Side):
 class Pump:
     """Runs one `ProxyConnection`.
 
-    `connector(protocol_factory)` dials and answers with the member's address; `login(exchange)` logs in through
+    `connector(protocol_factory)` dials and answers with what it `Reached`; `login(exchange)` logs in through
     `exchange`, which sends one command document on the server connection and gives its reply; both raise WardgateError;
     `on_recording_failed(message)` is told once if a record was refused; `on_end()` is called once, when both sockets
     are given up.
@@ -358,7 +366,7 @@ class Pump:
 
     async def _connect(self) -> None:
         try:
-            member = await self._connector(lambda: self._server)
+            reached = await self._connector(lambda: self._server)
         except (WardgateError, OSError) as error:
             message = error.message if isinstance(error, WardgateError) else f"MongoDB can't be reached: {error}"
             self.feed(lambda: self.machine.server_failed(message, monotonic()))
@@ -367,7 +375,7 @@ class Pump:
             self._drop_server()
             return
         self.balance()
-        self.feed(lambda: self.machine.server_ready(member, monotonic()))
+        self.feed(lambda: self.machine.server_ready(reached.member, monotonic(), logged_in=reached.logged_in))
 
     def _drop_server(self) -> None:
         self._end_login()
