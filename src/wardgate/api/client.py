@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -116,6 +117,10 @@ class ApiClient:
         """POST `body` and parse the answer."""
         return self._parse(self._send("POST", path, body, params), model)
 
+    def put(self, path: str, model: type[Model], body: BaseModel) -> Model:
+        """PUT `body` and parse the answer."""
+        return self._parse(self._send("PUT", path, body, None), model)
+
     def patch(self, path: str, model: type[Model], body: BaseModel, params: Mapping[str, Any] | None = None) -> Model:
         """PATCH with the fields of `body` that were set."""
         return self._parse(self._send("PATCH", path, body, params), model)
@@ -123,6 +128,19 @@ class ApiClient:
     def call(self, method: str, path: str, body: BaseModel | None = None) -> None:
         """A request whose answer holds nothing of interest."""
         self._send(method, path, body, None)
+
+    @contextmanager
+    def download(self, path: str, params: Mapping[str, Any] | None = None) -> Iterator[Iterator[bytes]]:
+        """GET a file, in pieces as they come. What is cut off is UnreachableError, never a shorter file."""
+        for last in (False, True):
+            with self._reached(), self._http.stream("GET", path, headers=self._bearer(), params=params) as response:
+                if response.status_code == 401 and not last and self._login.renew():
+                    continue
+                if response.status_code >= 300:
+                    response.read()
+                    raise self._refused(response)
+                yield response.iter_bytes()
+                return
 
     def pages(self, path: str, model: type[Model], params: Mapping[str, Any] | None = None) -> Iterator[Model]:
         """Every item of a list, page after page."""
@@ -147,11 +165,18 @@ class ApiClient:
 
     def _once(self, method: str, path: str, content: bytes | None, params: Mapping[str, Any] | None) -> httpx2.Response:
         headers = {} if content is None else {"content-type": "application/json"}
+        with self._reached():
+            return self._http.request(method, path, content=content, headers=headers | self._bearer(), params=params)
+
+    def _bearer(self) -> dict[str, str]:
         token = self._login.token()
-        if token:
-            headers["authorization"] = f"Bearer {token}"
+        return {"authorization": f"Bearer {token}"} if token else {}
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """What fails in it failed on the way to the control plane."""
         try:
-            return self._http.request(method, path, content=content, headers=headers, params=params)
+            yield
         except httpx2.TimeoutException as error:
             raise UnreachableError(
                 "unreachable", f"The control plane at {self.domain} did not answer in time."

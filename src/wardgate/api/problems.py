@@ -31,6 +31,8 @@ class ProblemCode(StrEnum):
     INVALID_REQUEST = "invalid_request"
     LEASE_REFUSED = "lease_refused"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    MFA_CHALLENGE_OVER = "mfa_challenge_over"
+    MFA_CODE_WRONG = "mfa_code_wrong"
     MFA_REQUIRED = "mfa_required"
     MFA_UNAVAILABLE = "mfa_unavailable"
     NOT_FOUND = "not_found"
@@ -60,6 +62,8 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.INVALID_REQUEST: (422, 2, "Invalid request"),
     ProblemCode.LEASE_REFUSED: (403, 4, "Lease refused"),
     ProblemCode.METHOD_NOT_ALLOWED: (405, 2, "Method not allowed"),
+    ProblemCode.MFA_CHALLENGE_OVER: (403, 4, "The challenge is over"),
+    ProblemCode.MFA_CODE_WRONG: (403, 4, "The code is wrong"),
     ProblemCode.MFA_REQUIRED: (403, 4, "Multi-factor authentication is required"),
     ProblemCode.MFA_UNAVAILABLE: (403, 4, "Multi-factor authentication is not available"),
     ProblemCode.NOT_FOUND: (404, 4, "Not found"),

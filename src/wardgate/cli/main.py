@@ -36,9 +36,17 @@ _USER = {
     "list": Place(f"{_HERE}.user:list_", "List the users and their roles."),
     "show": Place(f"{_HERE}.user:show", "Show one user."),
     "password": Place(f"{_HERE}.user:password", "Change your password, or give somebody a new one."),
+    "reset-mfa": Place(f"{_HERE}.mfa:reset", "Take a user's second factors away."),
     "disable": Place(f"{_HERE}.user:disable", "Keep a user out; their sign-ins and sessions end."),
     "enable": Place(f"{_HERE}.user:enable", "Let a disabled user in again."),
     "remove": Place(f"{_HERE}.user:remove", "Remove a user; their sessions end, their records stay."),
+}
+_MFA = {
+    "status": Place(f"{_HERE}.mfa:status", "Show what you are asked for where a second factor is needed."),
+    "totp": Place(f"{_HERE}.mfa:totp", "Set an authenticator app up."),
+    "recovery-codes": Place(f"{_HERE}.mfa:recovery_codes", "Make new recovery codes."),
+    "remove": Place(f"{_HERE}.mfa:remove", "Take your authenticator app away."),
+    "policy": Place(f"{_HERE}.mfa:policy", "Show or change the organisation's rule."),
 }
 _ROLE = {
     "grant": Place(f"{_HERE}.role:grant", "Give a user a role at a place."),
@@ -66,6 +74,8 @@ _SESSION = {
     "logs": Place(f"{_HERE}.session:logs", "Show every command of a session with its outcome."),
     "terminate": Place(f"{_HERE}.session:terminate", "End a session now."),
     "verify": Place(f"{_HERE}.session:verify", "Check that a session's record is whole and unaltered."),
+    "export": Place(f"{_HERE}.session:export", "Write a session's record into a file."),
+    "keys": Place(f"{_HERE}.session:keys", "Print the public keys that records are sealed with."),
 }
 _PAM = {
     "resource": Place("wardgate.cli.main:resource", "Guarded MongoDB deployments."),
@@ -82,6 +92,7 @@ _TOP = {
     "pam": Place("wardgate.cli.main:pam", "Resources, accounts, access and sessions."),
     "project": Place("wardgate.cli.main:project", "Projects."),
     "user": Place("wardgate.cli.main:user", "Users."),
+    "mfa": Place("wardgate.cli.main:mfa", "Your second factor, and the organisation's rule."),
     "role": Place("wardgate.cli.main:role", "Who may do what, where, and until when."),
     "gateway": Place("wardgate.cli.main:gateway", "The programs beside the databases."),
     "relay": Place("wardgate.cli.main:relay", "The programs that join people and gateways."),
@@ -92,6 +103,7 @@ gateway = LazyGroup("gateway", _GATEWAY, help="The programs beside the databases
 relay = LazyGroup("relay", _RELAY, help="The programs that join people and gateways, and can read nothing.")
 project = LazyGroup("project", _PROJECT, help="Projects: a team's space.")
 user = LazyGroup("user", _USER, help="Users: the people who may log in.")
+mfa = LazyGroup("mfa", _MFA, help="Second factors: your own, and the organisation's rule.")
 role = LazyGroup("role", _ROLE, help="Roles: who may do what, where, and until when.")
 resource = LazyGroup("resource", _RESOURCE, help="Resources: guarded MongoDB deployments.")
 account = LazyGroup("account", _ACCOUNT, help="Accounts: the MongoDB users that people reach through wardgate.")

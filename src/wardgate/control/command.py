@@ -66,6 +66,11 @@ def init(
     metavar="CIDR",
     help="TLS ends before this program, at these peers; their forwarded headers count. May be repeated.",
 )
+@click.option(
+    "--dev-outbox",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="For development: add mail to this file (0600) in place of sending it.",
+)
 @_MASTER_KEY
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line, and log, as JSON.")
 def run(
@@ -77,12 +82,14 @@ def run(
     tls_cert: Path | None,
     tls_key: Path | None,
     behind_proxy: tuple[str, ...],
+    dev_outbox: Path | None,
     master_key_file: Path | None,
     as_json: bool,
 ) -> None:
     """Run the control plane until SIGTERM or Ctrl+C.
 
-    It listens on loopback; anything else needs --tls-cert and --tls-key, or --behind-proxy.
+    It listens on loopback; anything else needs --tls-cert and --tls-key, or --behind-proxy. Mail goes through the
+    server that WARDGATE_SMTP_URL names.
     """
     from .program import serve
 
@@ -98,6 +105,7 @@ def run(
         behind_proxy=behind_proxy,
         master_key_file=master_key_file,
         as_json=as_json,
+        dev_outbox=dev_outbox,
         database_url=os.environ.get("WARDGATE_DATABASE_URL"),
     )
     loop.run(serve(options, _json_ready if as_json else _text_ready))

@@ -61,6 +61,7 @@ class RunOptions:
     proxies: tuple[Network, ...]
     master_key_file: Path | None
     as_json: bool = False
+    dev_outbox: Path | None = None
 
     @classmethod
     def check(
@@ -76,6 +77,7 @@ class RunOptions:
         behind_proxy: tuple[str, ...],
         master_key_file: Path | None,
         as_json: bool = False,
+        dev_outbox: Path | None = None,
         database_url: str | None = None,
     ) -> RunOptions:
         """Options that make sense together; UsageError or WardgateError otherwise."""
@@ -89,7 +91,7 @@ class RunOptions:
         url = canonical(public_url) if public_url is not None else None
         _check_listen(address, url, has_tls=tls is not None, has_proxy=bool(proxies))
         relay, advertised = _check_relay(relay_listen, relay_advertise)
-        return cls(data_dir, address, url, relay, advertised, tls, proxies, master_key_file, as_json)
+        return cls(data_dir, address, url, relay, advertised, tls, proxies, master_key_file, as_json, dev_outbox)
 
     def url(self, port: int) -> str:
         """The canonical public URL, `port` being the one that was bound."""

@@ -28,6 +28,7 @@ from .db.engine import sqlite_url
 from .embedded_relay import EmbeddedRelay
 from .installing import DATABASE, load_master_key
 from .jobs import Jobs
+from .mail import Mailer, Outbox, SmtpMailer, SmtpSettings
 from .options import Address, RunOptions
 from .services import Services, open_services
 from .settings import Settings
@@ -47,6 +48,7 @@ async def serve(options: RunOptions, ready: Ready) -> None:
         raise WardgateError(
             "not_initialised", f"{options.data_dir} holds no control plane: make one with wardgate server init."
         )
+    mailer = _mailer(options)
     with folder.claim(options.data_dir):
         master = load_master_key(options.data_dir, options.master_key_file)
         tls = None if options.tls is None else _tls_context(*options.tls)
@@ -56,7 +58,7 @@ async def serve(options: RunOptions, ready: Ready) -> None:
             database = Database(sqlite_url(options.data_dir / DATABASE))
             try:
                 await database.run(migrate.upgrade)
-                services = await open_services(settings, database, [master])
+                services = await open_services(settings, database, [master], mailer=mailer)
                 await _serve(options, services, listener, tls, ready)
             finally:
                 await database.close()
@@ -88,6 +90,14 @@ async def _serve(
             await relay.stop()
         await asyncio.wait([serving])
     serving.result()
+
+
+def _mailer(options: RunOptions) -> Mailer | None:
+    """Where mail goes; WardgateError if the settings can't be used."""
+    if options.dev_outbox is not None:
+        return Outbox(options.dev_outbox)
+    settings = SmtpSettings.from_environment()
+    return None if settings is None else SmtpMailer(settings)
 
 
 def _relay(options: RunOptions, services: Services) -> EmbeddedRelay | None:

@@ -22,7 +22,10 @@ from .identity.permissions import Role
 from .identity.service import IdentityService
 from .identity.users import UserService
 from .jobs import Background
+from .mail import Mailer
 from .members import BindingService
+from .mfa import MfaService, Verification
+from .mfa.sign_in import SignInFactor
 from .projects import ProjectService
 from .records import ObjectFolder, RecordService, latest_head
 from .resources import AccountService, ResourceCatalogue, ResourceService
@@ -51,6 +54,8 @@ class Services:
     identity: IdentityService
     users: UserService
     bindings: BindingService
+    verification: Verification
+    mfa: MfaService
     projects: ProjectService
     hub: LinkHub
     machine_guard: MachineGuard
@@ -80,6 +85,7 @@ async def open_services(
     numbers: Numbers = DEFAULT,
     sources: Sources | None = None,
     hasher: PasswordHasher | None = None,
+    mailer: Mailer | None = None,
 ) -> Services:
     """Build every service over an installed, migrated `database`; WardgateError if `masters` don't open it."""
     sources = sources or Sources()
@@ -93,6 +99,9 @@ async def open_services(
     projects = ProjectService(database, audit_log, sources)
     users = UserService(database, audit_log, sources, identity)
     bindings = BindingService(database, audit_log, sources, identity, users, projects)
+    verification = Verification(database, audit_log, sources, vault, mailer)
+    identity.second_factor = SignInFactor(database, verification)
+    mfa = MfaService(database, audit_log, sources, vault, identity, users, verification)
     hub = LinkHub()
     enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
     fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub)
@@ -102,7 +111,9 @@ async def open_services(
     catalogue = ResourceCatalogue(vault, fleet)
     lifecycle = Lifecycle(audit_log, sources, fleet)
     passwords = SessionPasswords(vault, sources)
-    access = AccessService(database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle, passwords)
+    access = AccessService(
+        database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle, passwords, verification
+    )
     gateways = GatewayAccess(database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head, passwords)
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
@@ -123,6 +134,8 @@ async def open_services(
         identity=identity,
         users=users,
         bindings=bindings,
+        verification=verification,
+        mfa=mfa,
         projects=projects,
         hub=hub,
         machine_guard=MachineGuard(database, sources, settings.public_url),
@@ -136,6 +149,7 @@ async def open_services(
         records=records,
         background=(
             Background("identity", identity.sweep, _TOKEN_SWEEP),
+            Background("mfa", mfa.sweep, _TOKEN_SWEEP),
             sweeping,
             Background("records", records.sweep, _ACCESS_SWEEP),
         ),

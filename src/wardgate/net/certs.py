@@ -108,6 +108,11 @@ def csr_public_key(csr: bytes) -> PublicKey:
     return key
 
 
+def public_key_der(key: PublicKey) -> bytes:
+    """A public key's SubjectPublicKeyInfo, DER."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 def to_der(certificate: x509.Certificate) -> bytes:
     """A certificate's DER."""
     return certificate.public_bytes(serialization.Encoding.DER)

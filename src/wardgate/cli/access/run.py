@@ -31,6 +31,7 @@ from ...api.problems import ProblemCode, ProblemError
 from ...errors import WardgateError
 from ...net import certs, loop
 from ...numbers import DEFAULT
+from .. import mfa
 from ..exits import Exit, exit_code_of_end
 from ..forms import path
 from ..settings import Settings
@@ -38,7 +39,7 @@ from .dialler import SessionOverError, TunnelDialler
 from .link import End
 from .listeners import Listener, bind
 from .proxy import InterruptedBeforeReadyError, LocalProxy
-from .view import EndFacts, View
+from .view import EndFacts, TerminalView, View
 
 _ROUTES_SECONDS = 4.0
 _SUMMARY_SECONDS = 1.5  # what the control plane may take to tell the counts; then the summary goes without
@@ -63,7 +64,7 @@ def run_access(settings: Settings, wish: Wish, view: View) -> int:
     main = bind(None, wish.port)  # first, so that a port in use opens no session
     try:
         key = certs.make_key()
-        grant = _request(settings, wish, key)
+        grant = _request(settings, wish, key, view)
         for notice in grant.notices:
             view.notice("info", notice)
         return _serve(settings, grant, key, main, view)
@@ -71,7 +72,7 @@ def run_access(settings: Settings, wish: Wish, view: View) -> int:
         main.close()
 
 
-def _request(settings: Settings, wish: Wish, key: certs.PrivateKey) -> SessionGrant:
+def _request(settings: Settings, wish: Wish, key: certs.PrivateKey, view: View) -> SessionGrant:
     body = SessionRequest(
         resource=wish.resource,
         account=wish.account,
@@ -85,7 +86,15 @@ def _request(settings: Settings, wish: Wish, key: certs.PrivateKey) -> SessionGr
         ),
     )
     with settings.api() as client:
-        return client.post(path("projects", wish.project_id, "sessions"), SessionGrant, body)
+        return mfa.answering(
+            client,
+            lambda challenge: client.post(
+                path("projects", wish.project_id, "sessions"),
+                SessionGrant,
+                body if challenge is None else body.model_copy(update={"mfa_challenge": challenge}),
+            ),
+            may_ask=isinstance(view, TerminalView),
+        )
 
 
 def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View) -> int:

@@ -10,8 +10,9 @@ from pydantic import SecretStr
 
 from ...api.client import ApiClient, NoLogin, UnreachableError
 from ...api.models import LoginRequest, Tokens, User
+from ...api.problems import ProblemCode, ProblemError
 from ...errors import WardgateError
-from .. import options
+from .. import mfa, options
 from ..exits import Exit, ExitError
 from ..logins import StoredLogin
 from ..output import line, print_facts, print_json
@@ -46,10 +47,29 @@ def login(settings: Settings, email: str | None, password_stdin: bool, as_json: 
 
 def log_in(settings: Settings, domain: str, email: str, password: SecretStr) -> User:
     """Make a login and keep it."""
+    body = LoginRequest(email=email, password=password)
     with ApiClient(domain, NoLogin(), ca_file=settings.ca_file) as client:
-        tokens = _patiently(client, LoginRequest(email=email, password=password))
+        try:
+            tokens = _patiently(client, body)
+        except ProblemError as error:
+            tokens = _with_second_factor(client, body, error)
     settings.logins().put(domain, StoredLogin.of(tokens))
     return tokens.user
+
+
+def _with_second_factor(client: ApiClient, body: LoginRequest, error: ProblemError) -> Tokens:
+    """Answer what the login was asked for, on a terminal; `error` otherwise."""
+    challenge = mfa.challenge_in(error)
+    if challenge is None or not options.on_terminal():
+        raise error
+    while True:
+        answered = body.model_copy(update={"challenge_id": challenge.challenge_id, "code": mfa.ask(challenge)})
+        try:
+            return client.post("/auth/login", Tokens, answered)
+        except ProblemError as wrong:
+            if wrong.problem.code is not ProblemCode.MFA_CODE_WRONG or not wrong.problem.context.get("attempts_left"):
+                raise
+            line(wrong.message, stderr=True)
 
 
 def _patiently(client: ApiClient, body: LoginRequest) -> Tokens:

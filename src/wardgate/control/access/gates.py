@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from ...api.problems import ProblemCode, ProblemError
 from ..identity.actor import Actor
 from ..identity.permissions import Permission
+from ..mfa.service import who
 from ..resources.facts import AccountFacts
-from .ports import Fleet
+from .ports import Factor, Fleet
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class Wish:
     account: AccountFacts
     reason: str | None
     fleet: Fleet
+    factor: Factor
+    binding: bytes  # what a second factor would be good for
+    challenge_id: str | None
 
 
 async def role(wish: Wish) -> None:
@@ -54,13 +58,10 @@ async def reason(wish: Wish) -> None:
 
 
 async def mfa(wish: Wish) -> None:
-    """Multi-factor authentication is not built yet, so an account that requires it grants nothing."""
+    """Where the account asks for a second factor: one was shown for exactly this access, and is not used up."""
     if wish.account.require_mfa:
-        raise ProblemError(
-            ProblemCode.MFA_UNAVAILABLE,
-            f"The account {wish.account.account} requires multi-factor authentication, which this version can't verify "
-            "yet: nobody gets in.",
-        )
+        what = f"Access to {wish.account.account} on {wish.account.resource}"
+        await wish.factor.require(who(wish.actor), wish.binding, wish.challenge_id, what=what)
 
 
 async def gateway_online(wish: Wish) -> None:

@@ -34,6 +34,7 @@ class SessionRow(Base):
     gateway_id: Mapped[str]
     gateway: Mapped[str]
     reason: Mapped[str | None]
+    mfa: Mapped[bool] = mapped_column(default=False, server_default=false())  # a second factor was shown for it
     client: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
@@ -46,6 +47,7 @@ class SessionRow(Base):
     wanted_end: Mapped[EndReason | None] = mapped_column(enum_column_type(EndReason), default=None)
     wanted_message: Mapped[str | None] = mapped_column(default=None)
     epoch: Mapped[int] = mapped_column(default=0)
+    instance_id: Mapped[str | None] = mapped_column(default=None)  # who has the newest epoch
     renew_by: Mapped[datetime | None] = mapped_column(default=None)
     linked: Mapped[bool] = mapped_column(default=True)  # whether its gateway's last heartbeat listed it
     # What MongoDB clients may log in with at the local proxy; with local_auth they must. Wiped at the end.
@@ -74,11 +76,15 @@ class TransitionRow(Base):
 
 
 class EpochRow(Base):
-    """Which gateway holds, or held, which epoch of a session."""
+    """Which instance of which gateway holds, or held, which epoch of a session.
+
+    Null: it was leased before gateways had instances.
+    """
 
     __tablename__ = "session_epochs"
 
     session_id: Mapped[str] = mapped_column(ForeignKey("sessions.id"), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)
     gateway_id: Mapped[str]
+    instance_id: Mapped[str | None] = mapped_column(default=None)
     leased_at: Mapped[datetime]

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ...api.machine import Credentials, Head, MongoTarget, SessionOrder
 from ...api.models import Route
 from ..identity.actor import Binding
+from ..mfa.verification import Who
 from ..resources.facts import AccountFacts
 
 
@@ -46,6 +47,19 @@ class Fleet(Protocol):
 
     def order_end(self, gateway_id: str, order: SessionOrder) -> None:
         """Tell the gateway now, if its link is up; its next heartbeat is answered likewise."""
+
+    def fence(self, gateway_id: str, instance_id: str | None, order: SessionOrder) -> None:
+        """Tell the instance that had a session, likewise."""
+
+
+class Factor(Protocol):
+    """Multi-factor authentication."""
+
+    async def require(self, who: Who, binding: bytes, challenge_id: str | None, *, what: str) -> None:
+        """Return where that challenge was met and is unused; else ask, by raising `mfa_required`."""
+
+    async def consume(self, session: AsyncSession, who: Who, challenge_id: str, binding: bytes) -> None:
+        """Use a met challenge up; ProblemError `mfa_challenge_over` if it is not met."""
 
 
 class People(Protocol):

@@ -18,6 +18,7 @@ from ...api.models import (
     Session,
     SessionGrant,
     SessionRequest,
+    SessionRoutes,
     SessionStatus,
     VerificationState,
 )
@@ -31,6 +32,8 @@ from ..audit_log import AuditLog, Event
 from ..db import Database
 from ..identity.actor import Actor, Scope, not_found
 from ..identity.permissions import Permission
+from ..mfa.service import who
+from ..mfa.verification import binding_of
 from ..paging import Paging, page_of
 from ..resources.facts import AccountFacts
 from ..sources import Sources
@@ -40,7 +43,8 @@ from .describe import describe
 from .lifecycle import Lifecycle
 from .model import SessionRow
 from .passwords import SessionPasswords
-from .ports import Catalogue, Fleet
+from .ports import Catalogue, Factor, Fleet
+from .states import LIVE
 
 
 class AccessService:
@@ -57,6 +61,7 @@ class AccessService:
         fleet: Fleet,
         lifecycle: Lifecycle,
         passwords: SessionPasswords,
+        factor: Factor,
     ) -> None:
         self._database = database
         self._audit_log = audit_log
@@ -67,6 +72,7 @@ class AccessService:
         self._fleet = fleet
         self._lifecycle = lifecycle
         self._passwords = passwords
+        self._factor = factor
 
     # --- granting -------------------------------------------------------------------------------------------------
 
@@ -75,17 +81,17 @@ class AccessService:
         wanted = _duration(body.duration)
         key = _public_key(body.csr)
         account = await self._account(actor, project_id, body)
-        try:
-            await gates.pass_all(gates.Wish(actor, account, body.reason, self._fleet))
-        except ProblemError as refused:
-            await self._note_refusal(actor, account, refused)
-            raise
         granted, notices = _granted(wanted, account)
-        row = self._row(actor, account, body, granted)
+        wish = gates.Wish(
+            actor, account, body.reason, self._fleet, self._factor, _binding(account, granted, key), body.mfa_challenge
+        )
         try:
-            routes, password = await self._begin(actor, row)
+            await gates.pass_all(wish)
+            row = self._row(actor, account, body, granted)
+            routes, password = await self._begin(wish, row)
         except ProblemError as refused:
-            await self._note_refusal(actor, account, refused)
+            if refused.problem.code is not ProblemCode.MFA_REQUIRED:  # a question is no refusal
+                await self._note_refusal(actor, account, refused)
             raise
         certificate = self._ca.issue_session(key, row.id, row.gateway_id, row.expires_at)
         return SessionGrant(
@@ -99,17 +105,15 @@ class AccessService:
             notices=notices,
         )
 
-    async def _begin(self, actor: Actor, row: SessionRow) -> tuple[list[Route], Secret]:
+    async def _begin(self, wish: gates.Wish, row: SessionRow) -> tuple[list[Route], Secret]:
         """Write the session, with its password, and find the ways to its gateway: all or nothing."""
         async with self._database.write() as session:
+            if wish.account.require_mfa and wish.challenge_id is not None:
+                await self._factor.consume(session, who(wish.actor), wish.challenge_id, wish.binding)
+                row.mfa = True
             password = await self._passwords.make(session, row)
-            await self._lifecycle.begin(session, row, actor.cause)
-            routes = await self._fleet.routes(session, row.gateway_id, row.id, row.expires_at)
-            if not routes:
-                raise ProblemError(
-                    ProblemCode.RELAY_UNAVAILABLE,
-                    f"No relay leads to the gateway {row.gateway} now, and it has no direct route: start a relay.",
-                )
+            await self._lifecycle.begin(session, row, wish.actor.cause)
+            routes = await self._routes(session, row)
         return routes, password
 
     async def _account(self, actor: Actor, project_id: str, body: SessionRequest) -> AccountFacts:
@@ -194,6 +198,32 @@ class AccessService:
     async def _describe(self, row: SessionRow) -> Session:
         return describe(row, self._sources.now(), await self._fleet.gateway_online(row.gateway_id))
 
+    async def routes(self, actor: Actor, session_id: str) -> SessionRoutes:
+        """The ways to the gateway as they are now, for a local proxy that has lost it.
+
+        Only for the session's own user, while the session lives and its account is still open to them; ProblemError
+        `not_found`, `session_ended`, `forbidden`, `relay_unavailable`.
+        """
+        async with self._database.read() as session:
+            row = await self.visible(session, actor, session_id)
+            if row.user_id != actor.user_id:
+                raise not_found(f"session {session_id[:64]}")
+            if row.status not in LIVE or row.wanted_end is not None or row.expires_at <= self._sources.now():
+                raise ProblemError(ProblemCode.SESSION_ENDED, "The session has ended, or is about to.")
+            actor.require(
+                Permission.ACCOUNT_OWN_SESSION_CREATE, scope_of(row), what=f"account {row.account} on {row.resource}"
+            )
+            return SessionRoutes(routes=await self._routes(session, row))
+
+    async def _routes(self, session: AsyncSession, row: SessionRow) -> list[Route]:
+        routes = await self._fleet.routes(session, row.gateway_id, row.id, row.expires_at)
+        if not routes:
+            raise ProblemError(
+                ProblemCode.RELAY_UNAVAILABLE,
+                f"No relay leads to the gateway {row.gateway} now, and it has no direct route: start a relay.",
+            )
+        return routes
+
     # --- ending ---------------------------------------------------------------------------------------------------
 
     async def terminate(self, actor: Actor, session_id: str) -> Session:
@@ -247,6 +277,11 @@ def _public_key(csr: str) -> certs.PublicKey:
         return certs.csr_public_key(csr.encode())
     except WardgateError as error:
         raise ProblemError(ProblemCode.INVALID_REQUEST, error.message) from error
+
+
+def _binding(account: AccountFacts, granted: timedelta, key: certs.PublicKey) -> bytes:
+    """What a second factor is shown for: this account, so long, and the key that the session's certificate bears."""
+    return binding_of("access", account.account_id, str(granted.total_seconds()), certs.public_key_der(key))
 
 
 def _granted(wanted: timedelta, account: AccountFacts) -> tuple[timedelta, list[str]]:

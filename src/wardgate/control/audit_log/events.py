@@ -13,8 +13,10 @@ class Event(StrEnum):
     ACCOUNT_UPDATED = "account.updated"
     GATEWAY_CREATED = "gateway.created"
     GATEWAY_ENROLLED = "gateway.enrolled"
+    GATEWAY_INSTANCE_REVOKED = "gateway.instance_revoked"
     GATEWAY_RENEWED = "gateway.renewed"
     GATEWAY_REVOKED = "gateway.revoked"
+    GATEWAY_TOKEN_CREATED = "gateway.token_created"  # noqa: S105 - the name of an event
     MFA_FAILED = "mfa.failed"
     MFA_METHOD_ADDED = "mfa.method_added"
     MFA_METHOD_REMOVED = "mfa.method_removed"

@@ -33,6 +33,8 @@ class Permission(StrEnum):
     ORGANISATION_RELAY_CREATE = "organisation:relay:create"
     ORGANISATION_RELAY_READ = "organisation:relay:read"
     ORGANISATION_RELAY_REVOKE = "organisation:relay:revoke"
+    ORGANISATION_SETTINGS_READ = "organisation:settings:read"
+    ORGANISATION_SETTINGS_UPDATE = "organisation:settings:update"
     ORGANISATION_USER_CREATE = "organisation:user:create"
     ORGANISATION_USER_DELETE = "organisation:user:delete"
     ORGANISATION_USER_READ = "organisation:user:read"
@@ -48,6 +50,7 @@ class Permission(StrEnum):
     RESOURCE_DETAILS_TEST = "resource:details:test"
     RESOURCE_DETAILS_UPDATE = "resource:details:update"
     SELF_IDENTITY_READ = "self:identity:read"
+    SELF_MFA_UPDATE = "self:mfa:update"
     SELF_PASSWORD_UPDATE = "self:password:update"  # noqa: S105 - the name of a permission
     SELF_SIGN_IN_END = "self:sign-in:end"
 

@@ -11,7 +11,7 @@ from ...secret import Secret
 from .actor import Actor
 from .guard import cause_of, requires
 from .permissions import Permission
-from .service import IdentityService, describe
+from .service import IdentityService, MfaAnswer, describe
 
 
 def build(identity: IdentityService) -> APIRouter:
@@ -20,8 +20,11 @@ def build(identity: IdentityService) -> APIRouter:
 
     @router.post("/login")
     async def login(body: LoginRequest, request: Request) -> Tokens:
-        """Log in with a password."""
-        return await identity.login(body.email, Secret(body.password.get_secret_value()), cause_of(request))
+        """Log in with a password, and with a second factor where the organisation asks for it (`mfa_required`)."""
+        answer = None
+        if body.challenge_id is not None and body.code is not None:
+            answer = MfaAnswer(body.challenge_id, Secret(body.code.get_secret_value()))
+        return await identity.login(body.email, Secret(body.password.get_secret_value()), cause_of(request), answer)
 
     @router.post("/refresh")
     async def refresh(body: RefreshRequest, request: Request) -> Tokens:

@@ -11,6 +11,7 @@ import base64
 import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -43,6 +44,21 @@ class NewUser:
     password_hash: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class MfaAnswer:
+    """The answer to a challenge that an earlier attempt at this login was asked."""
+
+    challenge_id: str
+    code: Secret
+
+
+class SecondFactor(Protocol):
+    """What a login needs of multi-factor authentication."""
+
+    async def __call__(self, user_id: str, email: str, cause: Cause, answer: MfaAnswer | None) -> None:
+        """Return where no second factor is asked for or `answer` is right; ProblemError `mfa_required` and so on."""
+
+
 class IdentityService:
     """Everything about who somebody is."""
 
@@ -61,6 +77,7 @@ class IdentityService:
         self._numbers = numbers
         self._hasher = hasher
         self._limiter = limiter or LoginLimiter()
+        self.second_factor: SecondFactor | None = None  # the wiring's to set: factors are a later feature
 
     # --- users ----------------------------------------------------------------------------------------------------
 
@@ -138,10 +155,15 @@ class IdentityService:
 
     # --- logins ---------------------------------------------------------------------------------------------------
 
-    async def login(self, email: str, password: Secret, cause: Cause) -> Tokens:
-        """Tokens for the right password. ProblemError `invalid_credentials` or `rate_limited`."""
+    async def login(self, email: str, password: Secret, cause: Cause, answer: MfaAnswer | None = None) -> Tokens:
+        """Tokens for the right password, and the second factor where the organisation asks for it.
+
+        ProblemError `invalid_credentials`, `rate_limited`, or what `second_factor` raises.
+        """
         user = await self.check_password(email, password, cause)
         cause = Cause(user.email, user.id, cause.address, cause.request_id)
+        if self.second_factor is not None:
+            await self.second_factor(user.id, user.email, cause, answer)
         return await self._sign_in(user, cause)
 
     async def check_password(self, email: str, password: Secret, cause: Cause) -> UserRow:

@@ -13,6 +13,7 @@ from ..access import routes as access_routes
 from ..fleet import routes as fleet_routes
 from ..identity import routes as identity_routes
 from ..members import routes as members_routes
+from ..mfa import routes as mfa_routes
 from ..projects import routes as projects_routes
 from ..records import routes as records_routes
 from ..resources import routes as resources_routes
@@ -54,6 +55,7 @@ def _routers(services: Services) -> list[APIRouter]:
         health.build(services.database),
         identity_routes.build(services.identity),
         members_routes.build(services.users, services.bindings),
+        mfa_routes.build(services.mfa, services.verification),
         projects_routes.build(services.projects),
         fleet_routes.build_people(services.fleet),
         resources_routes.build(services.resources, services.accounts),

@@ -1,0 +1,34 @@
+"""The second factor at a sign-in, where the organisation asks for it.
+
+Law: it comes after the password and is answered together with it, so that a challenge tells nothing to who does not
+know the password.
+"""
+
+from __future__ import annotations
+
+from ..audit_log import Cause
+from ..db import Database
+from ..identity.service import MfaAnswer
+from . import store
+from .verification import Verification, Who, binding_of
+
+
+class SignInFactor:
+    """`IdentityService.second_factor`."""
+
+    def __init__(self, database: Database, verification: Verification) -> None:
+        self._database = database
+        self._verification = verification
+
+    async def __call__(self, user_id: str, email: str, cause: Cause, answer: MfaAnswer | None) -> None:
+        """Return where no second factor is asked for or `answer` is right; else what `Verification` raises."""
+        async with self._database.read() as session:
+            if not (await store.policy(session)).at_sign_in:
+                return
+        who, binding = Who(user_id, email, None, cause), binding_of("sign-in", user_id)
+        if answer is None:
+            await self._verification.require(who, binding, None, what="This sign-in")
+            return
+        await self._verification.verify(who, answer.challenge_id, answer.code)
+        async with self._database.write() as session:
+            await self._verification.consume(session, who, answer.challenge_id, binding)
