@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import bson
 import pytest
@@ -227,6 +228,50 @@ def test_an_old_primary_that_hangs_is_left_in_the_end(warm: Playbook) -> None:
     warm.client(command({"find": "orders"}, 7))
     assert warm.event(warm.machine.member_lost, "the primary changed", abrupt=False) == []
     assert "close client" in warm.event(warm.machine.member_lost, "the primary changed")
+
+
+LSID = {"id": bson.Binary(bytes(16), 4)}
+WRITE = {"lsid": LSID, "txnNumber": bson.Int64(3)}
+
+
+@pytest.mark.parametrize(
+    ("document", "labels"),
+    [
+        ({"insert": "orders", "documents": [{}], **WRITE}, ["RetryableWriteError"]),
+        ({"insert": "orders", "documents": [{}], **WRITE, "autocommit": False}, ["TransientTransactionError"]),
+        ({"commitTransaction": 1, **WRITE, "autocommit": False}, ["RetryableWriteError"]),
+    ],
+)
+def test_a_write_that_hangs_at_the_old_primary_is_told_that_it_may_be_repeated(
+    warm: Playbook, document: dict[str, Any], labels: list[str]
+) -> None:
+    """Closing would do for PyMongo; Node's driver repeats only what the first of its lost connections carried."""
+    warm.client(command(document, 7, database="admin" if "commitTransaction" in document else "shop"))
+    assert warm.event(warm.machine.member_lost, "the primary changed") == [
+        "abort server",
+        "record outcome none: the primary changed",
+        "<< #7 ok=0 code=11602 held",
+        "record closed primary_changed",
+        "close client",
+    ]
+    told = document_of(warm.to_client)
+    assert (told["errorLabels"], told["codeName"]) == (labels, "InterruptedDueToReplStateChange")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"find": "orders"},
+        {"getMore": bson.Int64(5), "collection": "orders"},
+        {"insert": "orders", "documents": [{}], "lsid": LSID},
+    ],
+)
+def test_what_is_not_repeated_by_a_label_loses_its_connection(warm: Playbook, document: dict[str, Any]) -> None:
+    """A change stream resumes after a lost connection, and after a document only with a label of the server's."""
+    warm.work.saw_cursor(5, MEMBER, "shop", "orders")
+    warm.client(command(document, 7))
+    warm.event(warm.machine.member_lost, "the primary changed")
+    assert warm.to_client == b""
 
 
 def test_idle_and_monitoring_sockets_leave_the_old_primary_at_once(warm: Playbook) -> None:

@@ -71,6 +71,7 @@ class Command:
     has_comment: bool = False
     known: bool = True  # whether some release of mongod or mongos has a command of this name
     traits: frozenset[str] = frozenset()
+    in_transaction: bool = False
 
     @property
     def request_id(self) -> int:
@@ -154,6 +155,7 @@ def _parse(request: Request, raw: bytes, fields: Fields, hinted: bool) -> Comman
         b"comment" in fields,
         known,
         frozenset(found.traits),
+        b"autocommit" in fields,
     )
 
 

@@ -20,6 +20,7 @@ _LIST_BYTES: Final = 4 * 1024 * 1024
 HELLO_REPLY_BYTES: Final = 256 * 1024
 
 
+_TRANSACTION_ENDS: Final = frozenset({"abortTransaction", "commitTransaction"})
 # Stages that let the rows of $currentOp through as they are; any other could make rows up.
 _FAITHFUL: Final = frozenset({"$match", "$limit", "$skip", "$sort"})
 
@@ -164,6 +165,18 @@ class Turn:
             None if self.masked else facts.errmsg,
             self.more,
         )
+
+    def interruption(self) -> tuple[str, ...]:
+        """The labels that MongoDB gives a command which a step-down interrupts; none where no driver goes on by them.
+
+        They are for what can be said twice: a retryable write, and the statements of a transaction.
+        """
+        command = self.command
+        if command.txn_number is None:
+            return ()
+        if command.in_transaction and command.name not in _TRANSACTION_ENDS:
+            return ("TransientTransactionError",)
+        return ("RetryableWriteError",)
 
     def cut_off(self, error: str | None, now: float, *, unacknowledged: bool = False) -> CommandOutcome:
         """The record of a command of which no further reply will tell."""

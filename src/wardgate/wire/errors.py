@@ -38,6 +38,7 @@ class MongoCode(IntEnum):
     UNSUPPORTED_OP_QUERY_COMMAND = 352
     UNSUPPORTED_COMPRESSOR = 364
     BSON_OBJECT_TOO_LARGE = 10334
+    INTERRUPTED_BY_STEP_DOWN = 11602
     DUPLICATE_FIELD = 40413
     UNKNOWN_FIELD = 40415
     REPEATED_BODY = 40430
@@ -77,6 +78,7 @@ _CODE_NAMES = {
     10334: "BSONObjectTooLarge",
     11600: "InterruptedAtShutdown",
     11601: "Interrupted",
+    11602: "InterruptedDueToReplStateChange",
     13436: "NotPrimaryOrSecondary",
 }
 
