@@ -87,7 +87,7 @@ def outage(
     with deployment.client() as root:
         stored = {way: Stored.of(root[way.database]) for way in ways}
     lines = [_line(way, seen[way], stored[way], harmed, until, others) for way in ways]
-    _compare(lines, ways, seen, timed)
+    _compare(lines, ways, seen, timed, fault.cuts)
     return lines
 
 
@@ -116,13 +116,13 @@ def _line(way: Way, seen: Seen, stored: Stored, harmed: float, until: float, oth
     )
 
 
-def _compare(lines: Sequence[Line], ways: Sequence[Way], seen: dict[Way, Seen], timed: bool) -> None:
+def _compare(lines: Sequence[Line], ways: Sequence[Way], seen: dict[Way, Seen], timed: bool, cut: bool) -> None:
     """What is only wrong beside the direct way."""
     for line, way in zip(lines, ways, strict=True):
         if way.route == "direct":
             continue
         direct = [each for each in ways if each.driver == way.driver and each.route == "direct"]
-        odd = strange(seen[way], [seen[each] for each in direct])
+        odd = strange(seen[way], [seen[each] for each in direct], cut=cut)
         line.wrong += [f"{count} × {name}, which direct did not see" for name, count in sorted(odd.items())]
         line.messages += [f"{each.name}: {each.message}" for each in seen[way].failures if each.name in odd][:10]
         often = {name: count for name, count in _fragile(seen[way]).items() if count > _twice(seen, direct, name)}

@@ -7,7 +7,6 @@ unless the fault says otherwise.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,12 +18,17 @@ SIGSTOP_S = 13.0  # longer than the default election timeout: somebody else beco
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One kind of outage. `harm` returns what repairs it; `last` is how long the harm lasts at least, in seconds."""
+    """One kind of outage. `harm` returns what repairs it.
+
+    With `last` (seconds) it is repaired after that time, else once the loads write again. Where it `cuts`, all sockets
+    of a member are lost at one moment.
+    """
 
     name: str
     what: str
     harm: Callable[[MongoDeployment], Repair]
     last: float = 0.0
+    cuts: bool = False
 
 
 def _nothing() -> None:
@@ -62,11 +66,7 @@ def freeze(deployment: MongoDeployment) -> Repair:
     index = deployment.primary()
     deployment.pause(index)
 
-    def repair() -> None:
-        time.sleep(SIGSTOP_S)
-        deployment.resume(index)
-
-    return repair
+    return lambda: deployment.resume(index)
 
 
 def kill_secondary(deployment: MongoDeployment) -> Repair:
@@ -82,12 +82,12 @@ def restart_in_order(deployment: MongoDeployment) -> Repair:
     return lambda: deployment.restart(0)
 
 
-KILL9 = Fault("kill9", "kill -9 of the primary", kill)
-SIGTERM = Fault("sigterm", "SIGTERM to the primary", terminate)
+KILL9 = Fault("kill9", "kill -9 of the primary", kill, cuts=True)
+SIGTERM = Fault("sigterm", "SIGTERM to the primary", terminate, cuts=True)
 STEPDOWN = Fault("stepdown", "replSetStepDown", step_down)
-SIGSTOP = Fault("sigstop", f"SIGSTOP of the primary for {SIGSTOP_S:.0f} s", freeze)
-SECONDARY = Fault("secondary", "kill -9 of a secondary, which is restarted", kill_secondary, last=4.0)
-RESTART = Fault("restart", "restart of a set's only member", restart_in_order, last=1.0)
-CRASH = Fault("crash", "kill -9 and restart of a set's only member", kill, last=1.0)
+SIGSTOP = Fault("sigstop", f"SIGSTOP of the primary for {SIGSTOP_S:.0f} s", freeze, last=SIGSTOP_S)
+SECONDARY = Fault("secondary", "kill -9 of a secondary, which is restarted", kill_secondary, last=4.0, cuts=True)
+RESTART = Fault("restart", "restart of a set's only member", restart_in_order, last=1.0, cuts=True)
+CRASH = Fault("crash", "kill -9 and restart of a set's only member", kill, last=1.0, cuts=True)
 OF_THREE = (KILL9, SIGTERM, STEPDOWN, SIGSTOP, SECONDARY)
 OF_ONE = (RESTART, CRASH)

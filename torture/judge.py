@@ -168,7 +168,13 @@ def _stream_wrongs(seen: Seen, stored: Stored) -> list[str]:
     return found
 
 
-def strange(seen: Seen, direct: Iterable[Seen]) -> Counter[str]:
-    """Errors that neither the same driver showed directly in this run nor an application must expect anyway."""
+def strange(seen: Seen, direct: Iterable[Seen], *, cut: bool) -> Counter[str]:
+    """Errors that neither the same driver showed directly in this run nor an application must expect anyway.
+
+    `cut`: all connections to a member were lost at one moment. Node's driver repeats what was under way on the first of
+    them only: the others are stale to it by then (`connectionIsStale` in its sdam/server.js) and get no label, so an
+    operation under way on each is lost to its application, directly as well, if that many were under way at all.
+    """
     usual = {name for each in direct for name in each.kinds()}
-    return Counter(each.name for each in seen.failures if not each.expected and each.name not in usual)
+    odd = [each for each in seen.failures if not each.expected and each.name not in usual]
+    return Counter(each.name for each in odd if not (cut and each.kind == "MongoNetworkError" and not each.labels))

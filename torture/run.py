@@ -46,6 +46,7 @@ class Run:
     seconds: float
     kills: int
     timed: bool
+    pause: float
 
     @property
     def drivers(self) -> list[str]:
@@ -65,7 +66,9 @@ def _elections(faults: Sequence[Fault], one: bool) -> dict[str, Trial]:
         def run(asked: Run) -> list[dict[str, Any]]:
             folder = asked.folder / fault.name
             with World.up(folder, RS1) if one else World.up(folder) as world:
-                lines = outage(world, fault, asked.ways(world), folder, seconds=asked.seconds, timed=asked.timed)
+                lines = outage(
+                    world, fault, asked.ways(world), folder, seconds=asked.seconds, timed=asked.timed, pause=asked.pause
+                )
             return [line.row() for line in lines]
 
         return run
@@ -102,6 +105,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ways", default=None, help="names of ways, with commas (default: all)")
     parser.add_argument("--seconds", type=float, default=60.0, help="how long each outage's load runs at least")
     parser.add_argument("--kills", type=int, default=30, help="how often the gateway is killed")
+    parser.add_argument("--pause", type=float, default=0.1, help="of a worker between operations, in seconds")
     parser.add_argument("--untimed", action="store_true", help="judge nothing by the clock")
     parser.add_argument("--list", action="store_true", help="print the names and end")
     return parser.parse_args()
@@ -121,7 +125,16 @@ def main() -> int:
     sys.stderr.write(f"seed {seed}\n")
     folder = Path(tempfile.mkdtemp(prefix="wardgate-torture-"))
     names = arguments.ways.split(",") if arguments.ways else [f"{a}-{b}" for a in DRIVERS for b in ROUTES]
-    run = Run(seed, random.Random(seed), folder, names, arguments.seconds, arguments.kills, not arguments.untimed)
+    run = Run(
+        seed,
+        random.Random(seed),
+        folder,
+        names,
+        arguments.seconds,
+        arguments.kills,
+        not arguments.untimed,
+        arguments.pause,
+    )
     results = {name: _one(name, run) for name in (arguments.only or TRIALS)}
     wrong = report.wrong(results)
     table = report.table(results, seed)
