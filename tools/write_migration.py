@@ -18,6 +18,30 @@ from wardgate.control.db import Database, migrate
 from wardgate.control.db.engine import sqlite_url
 
 
+# What happens to rows (control/db/migrations/moves.py), by revision: the line before which it must happen, and the call.
+MOVES = {
+    "0002": (
+        '    with op.batch_alter_table("gateways", schema=None) as batch_op:\n        batch_op.drop_column',
+        "    moves.gateways_get_instances()\n",
+    )
+}
+
+
+def with_moves(revision: str, text: str) -> str:
+    """The migration with the moves of rows in it; ValueError if their place is not found."""
+    if revision not in MOVES:
+        return text
+    before, call = MOVES[revision]
+    if before not in text:
+        raise ValueError(f"the place for the moves of {revision} is not in what was written")
+    text = text.replace(before, call + before, 1)
+    return text.replace(
+        "import wardgate.control.db.base\n",
+        "import wardgate.control.db.base\nfrom wardgate.control.db.migrations import moves\n",
+        1,
+    )
+
+
 async def write(revision: str, message: str) -> None:
     """Upgrade an empty database as far as the migrations go, and write down what is missing."""
 
@@ -33,6 +57,7 @@ async def write(revision: str, message: str) -> None:
         path.write_text(text)
         subprocess.run([sys.executable, "-m", "ruff", "check", "--fix", "--silent", path], check=False)
         subprocess.run([sys.executable, "-m", "ruff", "format", "--quiet", path], check=True)
+        path.write_text(with_moves(revision, path.read_text()))
 
     with tempfile.TemporaryDirectory() as folder:
         database = Database(sqlite_url(Path(folder) / "wardgate.db"))

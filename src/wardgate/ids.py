@@ -22,6 +22,7 @@ class Kind(StrEnum):
     ACCOUNT = "acc"
     BINDING = "bnd"
     GATEWAY = "gw"
+    INSTANCE = "gwi"
     PROJECT = "prj"
     RELAY = "rly"
     RESOURCE = "res"

@@ -57,6 +57,7 @@ class Machine:
     name: str
     key: certs.PrivateKey
     answer: EnrolAnswer
+    instance_id: str = ""
     verdict: Callable[[TestOrder], TestResult] = lambda _: passed()
     seen: list[tuple[TestOrder, Credentials | None]] = field(default_factory=list)
 
@@ -69,12 +70,12 @@ class Machine:
         assert reply.status_code == 200, reply.text
         answer = EnrolAnswer.model_validate_json(reply.content)
         enrolment.check_answer(enrolment.decode(created["token"]), answer, key.public_key())
-        return Machine(control, answer.id, answer.name, key, answer)
+        return Machine(control, answer.id, answer.name, key, answer, answer.instance_id or answer.id)
 
     def sign(self, method: str, target: str, body: bytes, **changes: Any) -> str:
         """The Authorization header."""
         claims = {
-            "key_id": self.id,
+            "key_id": self.instance_id,
             "audience": self.control.services.settings.public_url,
             "method": method,
             "target": target,
@@ -103,7 +104,7 @@ class Machine:
     async def serve(self) -> None:
         """Be online: one heartbeat, then answer connection tests from the link until cancelled."""
         await self.beat()
-        with self.control.services.hub.connected(self.id) as link:
+        with self.control.services.hub.connected(self.id, self.instance_id) as link:
             stop = asyncio.Event()
             async for line in link.lines(stop):
                 await self._heed(line)

@@ -99,6 +99,8 @@ def answer_proof(secret: Secret, answer: EnrolAnswer) -> bytes:
     ]
     for name in sorted(answer.trust):
         parts += [name.encode(), answer.trust[name]]
+    if answer.instance_id is not None:
+        parts.append(answer.instance_id.encode())
     return _hmac(secret, b"enrolled1", parts)
 
 

@@ -201,6 +201,7 @@ class Lease(BaseModel):
     account: str
     expires_in_s: float
     renew_by_s: float
+    active: bool = Field(default=False, description="The session has run before: failing to start does not end it.")
     target: MongoTarget
     policy: Policy
     local_auth: bool = Field(default=False, description="MongoDB clients must log in with the session password.")

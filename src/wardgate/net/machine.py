@@ -48,12 +48,15 @@ _SKEW_SHOWN = 25.0
 class MachineIdentity:
     """Who this machine is, since it enrolled. Certificates are DER; `trust` holds the intermediates by name.
 
+    A gateway is one name for several instances: `id` is the gateway's, `instance_id` what this one signs as.
+
     `audience` is the control plane's own address, which requests are signed for; `domain` is the one that is dialled,
     which may be another where the way to it is.
     """
 
     kind: MachineKind
     id: str
+    instance_id: str
     name: str
     project_id: str | None
     domain: str
@@ -85,6 +88,7 @@ class MachineIdentity:
         document = {
             "kind": self.kind,
             "id": self.id,
+            "instance_id": self.instance_id,
             "name": self.name,
             "project_id": self.project_id,
             "domain": self.domain,
@@ -109,6 +113,7 @@ class MachineIdentity:
             return cls(
                 kind=document["kind"],
                 id=document["id"],
+                instance_id=document.get("instance_id", document["id"]),  # enrolled before there were instances
                 name=document["name"],
                 project_id=document["project_id"],
                 domain=canonical(document["domain"]),
@@ -203,6 +208,7 @@ async def _enrol(
     return MachineIdentity(
         kind=kind,
         id=answer.id,
+        instance_id=answer.instance_id or answer.id,
         name=answer.name,
         project_id=answer.project_id,
         domain=address,
@@ -273,7 +279,7 @@ class SignedClient:
             headers["content-type"] = "application/octet-stream"
         headers["authorization"] = assertion.sign(
             self.identity.key,
-            key_id=self.identity.id,
+            key_id=self.identity.instance_id,
             audience=self.identity.audience,
             method=method,
             target=httpx2.URL(PREFIX + path).raw_path.decode(),  # as it is sent, with its escapes

@@ -55,6 +55,7 @@ class Pki:
         return MachineIdentity(
             kind=kind,
             id=machine_id,
+            instance_id=machine_id,
             name=name,
             project_id=None,
             domain="http://127.0.0.1",

@@ -156,7 +156,7 @@ async def test_a_revoked_gateway_is_told_to_end_its_sessions_before_it_is_cut(
     control: Any, admin: Client, shop: str, gateway: Machine, account: dict[str, Any]
 ) -> None:
     session_id = await active(admin, shop, gateway)
-    with control.services.hub.connected(gateway.id) as link:
+    with control.services.hub.connected(gateway.id, gateway.instance_id) as link:
         await admin.post(f"{PREFIX}/projects/{shop}/gateways/near-db/revoke")
         lines = [line async for line in link.lines(asyncio.Event())]  # ends by itself: the link was cut
     heard = [LinkEvent.model_validate_json(line.removeprefix("data: ")) for line in lines if line.startswith("data: ")]
@@ -168,7 +168,7 @@ async def test_an_order_goes_down_the_link_at_once(
     control: Any, admin: Client, shop: str, gateway: Machine, account: dict[str, Any]
 ) -> None:
     session_id = await active(admin, shop, gateway)
-    with control.services.hub.connected(gateway.id) as link:
+    with control.services.hub.connected(gateway.id, gateway.instance_id) as link:
         await admin.post(f"{PREFIX}/sessions/{session_id}/terminate")
         link.close()
         lines = [line async for line in link.lines(asyncio.Event())]

@@ -10,6 +10,7 @@ from wardgate.control.fleet import LinkHub
 from wardgate.control.fleet.link import Link
 
 GATEWAY = "gw_a"
+ONE, TWO = "gwi_1", "gwi_2"
 
 
 def order(number: int) -> LinkEvent:
@@ -23,7 +24,7 @@ async def read(link: Link, stopping: asyncio.Event | None = None) -> list[str]:
 
 async def test_events_come_in_order_as_server_sent_events() -> None:
     hub = LinkHub()
-    with hub.connected(GATEWAY) as link:
+    with hub.connected(GATEWAY, ONE) as link:
         hub.push(GATEWAY, order(1))
         hub.push("gw_b", order(2))
         hub.push_all(order(3))
@@ -37,7 +38,7 @@ async def test_events_come_in_order_as_server_sent_events() -> None:
 
 async def test_every_link_of_a_gateway_hears_it() -> None:
     hub = LinkHub()
-    with hub.connected(GATEWAY) as one, hub.connected(GATEWAY) as other:
+    with hub.connected(GATEWAY, ONE) as one, hub.connected(GATEWAY, ONE) as other:
         hub.push(GATEWAY, order(1))
         hub.cut(GATEWAY)
         assert await read(one) == await read(other)
@@ -47,7 +48,7 @@ async def test_nothing_is_kept_for_who_is_away() -> None:
     hub = LinkHub()
     hub.push(GATEWAY, order(1))
     hub.cut(GATEWAY)
-    with hub.connected(GATEWAY) as link:
+    with hub.connected(GATEWAY, ONE) as link:
         assert hub.is_linked(GATEWAY)
         hub.cut(GATEWAY)
         assert len(await read(link)) == 1
@@ -56,7 +57,7 @@ async def test_nothing_is_kept_for_who_is_away() -> None:
 
 async def test_a_link_that_can_not_keep_up_ends() -> None:
     hub = LinkHub()
-    with hub.connected(GATEWAY) as link:
+    with hub.connected(GATEWAY, ONE) as link:
         for number in range(1_000):
             hub.push(GATEWAY, order(number))
         lines = await read(link)
@@ -65,7 +66,7 @@ async def test_a_link_that_can_not_keep_up_ends() -> None:
 
 async def test_stopping_ends_a_link() -> None:
     stopping = asyncio.Event()
-    with LinkHub().connected(GATEWAY) as link:
+    with LinkHub().connected(GATEWAY, ONE) as link:
         reading = asyncio.ensure_future(read(link, stopping))
         await asyncio.sleep(0)
         stopping.set()
@@ -74,7 +75,7 @@ async def test_stopping_ends_a_link() -> None:
 
 async def test_a_reader_that_goes_leaves_no_task_behind() -> None:
     before = asyncio.all_tasks()
-    with LinkHub().connected(GATEWAY) as link:
+    with LinkHub().connected(GATEWAY, ONE) as link:
         lines = link.lines(asyncio.Event())
         await anext(lines)
         waiting = asyncio.ensure_future(anext(lines))
@@ -91,8 +92,22 @@ async def test_waiting_for_a_gateway() -> None:
     assert not await hub.wait_linked(GATEWAY, 0)
     waits = [asyncio.ensure_future(hub.wait_linked(GATEWAY, 5.0)) for _ in range(3)]
     await asyncio.sleep(0)
-    with hub.connected("gw_b"):
+    with hub.connected("gw_b", ONE):
         await asyncio.sleep(0)
         assert not any(wait.done() for wait in waits)
-        with hub.connected(GATEWAY):
+        with hub.connected(GATEWAY, ONE):
             assert await asyncio.gather(*waits) == [True, True, True]
+
+
+async def test_an_instance_is_spoken_to_alone() -> None:
+    hub = LinkHub()
+    with hub.connected(GATEWAY, ONE) as one, hub.connected(GATEWAY, TWO) as two:
+        assert hub.linked(GATEWAY) == [ONE, TWO]
+        hub.push(GATEWAY, order(1), TWO)
+        hub.push(GATEWAY, order(2))
+        hub.cut(GATEWAY, TWO)
+        assert len(await read(two)) == 3
+        hub.cut(GATEWAY)
+        assert len(await read(one)) == 2
+    assert not hub.is_linked(GATEWAY)
+    assert not hub.is_linked(GATEWAY, ONE)

@@ -38,9 +38,9 @@ async def relay_beat(relay: Machine, address: str = "relay.example:443", *gatewa
     return document
 
 
-async def events_of(control: Any, gateway_id: str, doing: Any) -> list[LinkEvent]:
+async def events_of(control: Any, gateway: Machine, doing: Any) -> list[LinkEvent]:
     """What a link of the gateway hears while `doing` is awaited."""
-    with control.services.hub.connected(gateway_id) as link:
+    with control.services.hub.connected(gateway.id, gateway.instance_id) as link:
         await doing
         link.close()
         lines = [line async for line in link.lines(asyncio.Event())]
@@ -164,13 +164,13 @@ async def test_gateways_hear_of_relays_that_come_move_and_go(
 ) -> None:
     relay = await Machine.join(control, (await new_relay(admin)).json(), kind="relay")
     assert (await gateway.beat())["relays"] == []  # nobody knows its address yet
-    [event] = await events_of(control, gateway.id, relay_beat(relay))
+    [event] = await events_of(control, gateway, relay_beat(relay))
     assert [each.address for each in event.relays or []] == ["relay.example:443"]
-    assert await events_of(control, gateway.id, relay_beat(relay)) == []
-    [event] = await events_of(control, gateway.id, relay_beat(relay, "relay.example:444"))
+    assert await events_of(control, gateway, relay_beat(relay)) == []
+    [event] = await events_of(control, gateway, relay_beat(relay, "relay.example:444"))
     assert [each.address for each in event.relays or []] == ["relay.example:444"]
     assert [each["name"] for each in (await gateway.beat())["relays"]] == ["east"]
-    [event] = await events_of(control, gateway.id, admin.post(f"{PREFIX}/relays/east/revoke"))
+    [event] = await events_of(control, gateway, admin.post(f"{PREFIX}/relays/east/revoke"))
     assert event.relays == []
     assert (await gateway.beat())["relays"] == []
 

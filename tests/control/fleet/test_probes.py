@@ -47,7 +47,7 @@ async def test_credentials_go_sealed_once_to_the_gateway_that_was_asked(
 ) -> None:
     tests: ConnectionTests = control.services.tests
     private, public = sealing.generate()
-    with control.services.hub.connected(quiet.id) as link:
+    with control.services.hub.connected(quiet.id, quiet.instance_id) as link:
         running = asyncio.ensure_future(tests.run(quiet.id, "quiet", TARGET, CREDENTIALS))
         lines = link.lines(asyncio.Event())
         await anext(lines)
@@ -68,17 +68,17 @@ async def test_credentials_go_sealed_once_to_the_gateway_that_was_asked(
 
 async def test_an_order_that_a_lost_link_took_along_is_said_again(control: Any, quiet: Machine) -> None:
     services = control.services
-    with services.hub.connected(quiet.id):
+    with services.hub.connected(quiet.id, quiet.instance_id):
         running = asyncio.ensure_future(services.tests.run(quiet.id, "quiet", TARGET, None))
-        while not services.tests.waiting(quiet.id):
+        while not services.tests.waiting(quiet.id, quiet.instance_id):
             await asyncio.sleep(0.001)
-    [event] = services.tests.waiting(quiet.id)
-    assert services.tests.waiting("gw_other") == []
+    [event] = services.tests.waiting(quiet.id, quiet.instance_id)
+    assert services.tests.waiting("gw_other", "gwi_other") == []
     report = f'{{"result": {passed().model_dump_json()}}}'.encode()
     assert event.test is not None
     await quiet.send("POST", f"/gateway/tests/{event.test.test_id}", report)
     assert (await running).ok
-    assert services.tests.waiting(quiet.id) == []
+    assert services.tests.waiting(quiet.id, quiet.instance_id) == []
 
 
 async def test_a_gateway_that_does_not_answer_is_said(control: Any, quiet: Machine, monkeypatch: Any) -> None:
@@ -86,10 +86,10 @@ async def test_a_gateway_that_does_not_answer_is_said(control: Any, quiet: Machi
     monkeypatch.setattr("wardgate.control.fleet.probes._MARGIN", 0.0)
     numbers = replace(services.numbers, connection_test=0.01)
     tests = ConnectionTests(services.fleet, services.hub, services.sources, numbers)
-    with services.hub.connected(quiet.id), pytest.raises(ProblemError, match="in time") as caught:
+    with services.hub.connected(quiet.id, quiet.instance_id), pytest.raises(ProblemError, match="in time") as caught:
         await tests.run(quiet.id, "quiet", TARGET, CREDENTIALS)
     assert caught.value.problem.code is ProblemCode.GATEWAY_OFFLINE
-    assert tests.waiting(quiet.id) == []
+    assert tests.waiting(quiet.id, quiet.instance_id) == []
 
 
 async def test_one_that_has_been_away_for_long_is_offline_at_once(control: Any, quiet: Machine) -> None:
@@ -103,8 +103,8 @@ async def test_one_that_is_just_starting_is_waited_for(control: Any, quiet: Mach
     running = asyncio.ensure_future(services.tests.run(quiet.id, "quiet", TARGET, None))
     await asyncio.sleep(0.01)
     assert not running.done()
-    with services.hub.connected(quiet.id):
-        while not (waiting := services.tests.waiting(quiet.id)):
+    with services.hub.connected(quiet.id, quiet.instance_id):
+        while not (waiting := services.tests.waiting(quiet.id, quiet.instance_id)):
             await asyncio.sleep(0.001)
         report = f'{{"result": {passed().model_dump_json()}}}'.encode()
         await quiet.send("POST", f"/gateway/tests/{waiting[0].test.test_id}", report)
@@ -114,5 +114,5 @@ async def test_one_that_is_just_starting_is_waited_for(control: Any, quiet: Mach
 def test_credentials_are_in_no_representation(control: Any) -> None:
     from wardgate.control.fleet.probes import _Running
 
-    running = _Running("gw_a", TestOrder(test_id="t", target=TARGET), CREDENTIALS, None)  # type: ignore[arg-type]
+    running = _Running("gw_a", "gwi_a", TestOrder(test_id="t", target=TARGET), CREDENTIALS, None)  # type: ignore[arg-type]
     assert "database secret" not in repr(running)

@@ -1,8 +1,8 @@
 """What gateways ask and say: leases, states, heartbeats.
 
 Law: credentials of a session leave the vault here, sealed to the key in a signed request, for a live session that is
-assigned to the very gateway that asks. Every lease is a new epoch and fences the one before: only the newest epoch's
-word counts.
+assigned to the very gateway that asks. Every lease is a new epoch and fences the one before, which may be another
+instance's: only the newest epoch's word counts, and only from the instance that it was leased to.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class GatewayAccess:
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
-    async def lease(self, gateway_id: str, request: LeaseRequest) -> Lease:
+    async def lease(self, gateway_id: str, instance_id: str, request: LeaseRequest) -> Lease:
         """A new epoch of a session; ProblemError `lease_refused` with one sentence why not."""
         async with self._database.write() as session:
             row = await self._leasable(session, gateway_id, request.session_id)
@@ -86,12 +86,24 @@ class GatewayAccess:
                 request.public_key, sealing.lease_info(row.id, gateway_id), secrets.model_dump_json().encode()
             )
             now = self._sources.now()
+            older = row.instance_id, _fence(row.id, row.epoch) if row.epoch else None
             row.epoch += 1
+            row.instance_id = instance_id
             row.linked = True
             row.renew_by = now + timedelta(seconds=self._numbers.lease_renew)
-            session.add(EpochRow(session_id=row.id, epoch=row.epoch, gateway_id=gateway_id, leased_at=now))
+            session.add(
+                EpochRow(
+                    session_id=row.id,
+                    epoch=row.epoch,
+                    gateway_id=gateway_id,
+                    instance_id=instance_id,
+                    leased_at=now,
+                )
+            )
             await session.flush()
             head = await self._heads(session, row.id)
+        if older[1] is not None:
+            self._lifecycle.fence(row, older[0], older[1])
         return Lease(
             session_id=row.id,
             project_id=row.project_id,
@@ -102,6 +114,7 @@ class GatewayAccess:
             account=row.account,
             expires_in_s=(row.expires_at - now).total_seconds(),
             renew_by_s=self._numbers.lease_renew,
+            active=row.status is SessionStatus.ACTIVE,
             target=target,
             policy=Policy(allow_admin=account.allow_admin),
             local_auth=row.local_auth,
@@ -126,21 +139,25 @@ class GatewayAccess:
         account = await self._catalogue.account_facts_by_id(session, row.account_id)
         if account is None or account.gateway_id != row.gateway_id:
             raise _refused("The account of the session is no longer what it was when the session was granted.")
-        if account.needs_password or account.require_mfa:
+        if account.needs_password:
             raise _refused("The account has changed since the session was granted: open a new one.")
         if not await self.has_right(session, row, account):
             raise _refused("The right to this account was withdrawn.")
         return account
 
     async def has_right(self, session: AsyncSession, row: SessionRow, account: AccountFacts) -> bool:
-        """Whether the session's user may still connect to its account."""
+        """Whether the session's user may still connect to its account, with no more proof than the session had."""
+        if account.require_mfa and not row.mfa:
+            return False
         bindings = await self._people.user_bindings(session, row.user_id)
         permission = Permission.ACCOUNT_OWN_SESSION_CREATE
         return any(binding.permits(permission) and binding.scope.covers(account.scope) for binding in bindings)
 
     # --- states ---------------------------------------------------------------------------------------------------
 
-    async def report(self, gateway_id: str, session_id: str, state: SessionState, cause: Cause) -> None:
+    async def report(
+        self, gateway_id: str, instance_id: str, session_id: str, state: SessionState, cause: Cause
+    ) -> None:
         """The gateway's word on a session; ProblemError `session_ended` where it counts no longer."""
         async with self._database.write() as session:
             row = await store.by_id(session, session_id)
@@ -148,7 +165,7 @@ class GatewayAccess:
                 raise ProblemError(ProblemCode.NOT_FOUND, "There is no such session for this gateway.")
             if state.status == "ended" and row.status is SessionStatus.ENDED:
                 return
-            if state.epoch != row.epoch or row.status not in LIVE:
+            if state.epoch != row.epoch or not _holds(instance_id, row) or row.status not in LIVE:
                 raise ProblemError(
                     ProblemCode.SESSION_ENDED, "Another epoch of the session counts now, or it has ended."
                 )
@@ -172,30 +189,31 @@ class GatewayAccess:
 
     # --- heartbeats -----------------------------------------------------------------------------------------------
 
-    async def heartbeat(self, gateway_id: str, listed: Sequence[LiveSession]) -> HeartbeatAnswer:
+    async def heartbeat(self, gateway_id: str, instance_id: str, listed: Sequence[LiveSession]) -> HeartbeatAnswer:
         """Which of the listed sessions must die and which live on; the lists of relays are the fleet's to add."""
         now = self._sources.now()
         epochs = {each.session_id: each.epoch for each in listed}
         async with self._database.read() as session:
-            rows = {row.id: row for row in await store.live(session, gateway_id)}
+            live = await store.live(session, gateway_id)
+            rows = {row.id: row for row in live if row.id in epochs or _holds(instance_id, row)}
             for session_id in epochs.keys() - rows.keys():
                 row = await store.by_id(session, session_id)
                 if row is not None and row.gateway_id == gateway_id:
                     rows[session_id] = row
-        orders, renewed = self._judge(epochs, rows, now)
-        await self._write_changes(epochs, rows, [each.session_id for each in renewed], now)
+        orders, renewed = self._judge(instance_id, epochs, rows, now)
+        own = {session_id: row for session_id, row in rows.items() if _holds(instance_id, row)}
+        await self._write_changes(epochs, own, [each.session_id for each in renewed], now)
         return HeartbeatAnswer(end=orders, renewed=renewed)
 
     def _judge(
-        self, epochs: dict[str, int], rows: dict[str, SessionRow], now: datetime
+        self, instance_id: str, epochs: dict[str, int], rows: dict[str, SessionRow], now: datetime
     ) -> tuple[list[SessionOrder], list[SessionRenewal]]:
         orders, renewed = [], []
         for session_id, epoch in epochs.items():
             row = rows.get(session_id)
             order = _unknown(session_id) if row is None else order_for(row)
-            if row is not None and row.status in LIVE and epoch != row.epoch:
-                message = "Another lease has taken over."
-                order = SessionOrder(session_id=session_id, epoch=epoch, reason=EndReason.GATEWAY_LOST, message=message)
+            if row is not None and row.status in LIVE and (epoch != row.epoch or not _holds(instance_id, row)):
+                order = _fence(session_id, epoch)
             if order is not None:
                 orders.append(order)
             elif row is not None:
@@ -239,6 +257,16 @@ def _end_reason(row: SessionRow, told: EndReason) -> EndReason:
     if row.status is SessionStatus.ACTIVE and told is EndReason.FAILED_TO_START:
         return EndReason.GATEWAY_LOST
     return told
+
+
+def _holds(instance_id: str, row: SessionRow) -> bool:
+    """Whether the newest epoch is this instance's; one that was leased before there were instances is anybody's."""
+    return row.instance_id in (None, instance_id)
+
+
+def _fence(session_id: str, epoch: int) -> SessionOrder:
+    message = "Another lease has taken over."
+    return SessionOrder(session_id=session_id, epoch=epoch, fenced=True, reason=EndReason.GATEWAY_LOST, message=message)
 
 
 def _unknown(session_id: str) -> SessionOrder:

@@ -80,6 +80,10 @@ class Lifecycle:
         if order is not None and row.epoch > 0:
             self._fleet.order_end(row.gateway_id, order)
 
+    def fence(self, row: SessionRow, instance_id: str | None, order: SessionOrder) -> None:
+        """After the commit: tell who had the epoch before that it is over."""
+        self._fleet.fence(row.gateway_id, instance_id, order)
+
     def _move(self, row: SessionRow, status: SessionStatus, reason: EndReason | None) -> None:
         if not allowed(row.status, status, reason):
             raise ProblemError(ProblemCode.SESSION_ENDED, f"The session {row.id} is {row.status.value} already.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import BigInteger, bindparam, func, select, update
@@ -17,7 +17,8 @@ from .model import EpochRow, SessionRow
 
 @dataclass(frozen=True, slots=True)
 class RecordPlace:
-    """A session as its records see it. `epochs` maps each epoch's number to the gateway that was leased it."""
+    """A session as its records see it. `epochs` maps each epoch's number to the gateway that was leased it, `holders`
+    to the instance, where that is known."""
 
     session_id: str
     scope: Scope
@@ -25,6 +26,7 @@ class RecordPlace:
     ended: bool
     ended_at: datetime | None
     epochs: Mapping[int, str]
+    holders: Mapping[int, str]
     verification: VerificationState
 
 
@@ -59,10 +61,17 @@ class SessionDirectory:
         row = await store.by_id(session, session_id)
         if row is None:
             return None
-        rows = await session.scalars(select(EpochRow).where(EpochRow.session_id == session_id))
-        epochs = {epoch.epoch: epoch.gateway_id for epoch in rows}
-        scope = Scope(row.project_id, row.resource_id, row.account_id)
-        return RecordPlace(row.id, scope, row.user_id, row.status is SessionStatus.ENDED, row.ended_at, epochs, row.verification)
+        rows = list(await session.scalars(select(EpochRow).where(EpochRow.session_id == session_id)))
+        return RecordPlace(
+            session_id=row.id,
+            scope=Scope(row.project_id, row.resource_id, row.account_id),
+            user_id=row.user_id,
+            ended=row.status is SessionStatus.ENDED,
+            ended_at=row.ended_at,
+            epochs={epoch.epoch: epoch.gateway_id for epoch in rows},
+            holders={epoch.epoch: epoch.instance_id for epoch in rows if epoch.instance_id is not None},
+            verification=row.verification,
+        )
 
     async def must_find(self, session: AsyncSession, session_id: str) -> RecordPlace:
         """Where the records of a session belong; ProblemError `not_found`."""

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from ...api.machine import Lease, LeaseRequest, SessionState
-from ...api.models import Page, Session, SessionGrant, SessionRequest
+from ...api.models import Page, Session, SessionGrant, SessionRequest, SessionRoutes
 from ..fleet import Caller, operates
 from ..identity import Actor, Permission, requires
 from ..paging import Paging, paging
@@ -47,6 +47,13 @@ def build(access: AccessService, gateways: GatewayAccess) -> APIRouter:
         """One session."""
         return await access.get(actor, session_id)
 
+    @router.get("/sessions/{session_id}/routes")
+    async def get_session_routes(
+        session_id: str, actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]
+    ) -> SessionRoutes:
+        """The ways to the gateway of a live session of one's own, each with a fresh route token."""
+        return await access.routes(actor, session_id)
+
     @router.post("/sessions/{session_id}/terminate")
     async def terminate_session(
         session_id: str, actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]
@@ -64,11 +71,11 @@ def build(access: AccessService, gateways: GatewayAccess) -> APIRouter:
     @router.post("/gateway/leases")
     async def lease(body: LeaseRequest, caller: GatewayCaller) -> Lease:
         """A new epoch of a session, with its credentials sealed to the gateway."""
-        return await gateways.lease(caller.id, body)
+        return await gateways.lease(caller.id, caller.instance_id, body)
 
     @router.post("/gateway/sessions/{session_id}/state", status_code=204)
     async def report_state(session_id: str, body: SessionState, caller: GatewayCaller) -> None:
         """The gateway's word on a session."""
-        await gateways.report(caller.id, session_id, body, caller.cause)
+        await gateways.report(caller.id, caller.instance_id, session_id, body, caller.cause)
 
     return router

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, event
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 _READERS = 4
@@ -63,14 +63,41 @@ class Database:
                 self._holder = None
 
     async def run(self, work: Callable[[Connection], None]) -> None:
-        """Run synchronous `work` in one transaction of the writer: migrations, and tables for tests."""
-        async with self._turn, self._writer.begin() as connection:
-            await connection.run_sync(work)
+        """Run synchronous `work` in one transaction of the writer: migrations, and tables for tests.
+
+        SQLite changes a table by making a new one in its place, for a moment without what others point to: so keys are
+        not watched meanwhile, and all of them are checked before the commit.
+        """
+        async with self._turn, self._writer.connect() as connection:
+            await _watch_keys(connection, False)
+            try:
+                async with connection.begin():
+                    await connection.run_sync(work)
+                    await connection.run_sync(_check_keys)
+            finally:
+                await _watch_keys(connection, True)
 
     async def close(self) -> None:
         """Close every connection, the readers first: the last one to close a WAL database writes its checkpoint."""
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+async def _watch_keys(connection: AsyncConnection, on: bool) -> None:
+    """Outside of a transaction, where alone SQLite heeds it; through the driver, so that none is begun."""
+    if connection.dialect.name == "sqlite":
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
+        await driver.execute(f"PRAGMA foreign_keys={'ON' if on else 'OFF'}")
+
+
+def _check_keys(connection: Connection) -> None:
+    if connection.dialect.name != "sqlite":
+        return
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").all()
+    if broken:
+        tables = ", ".join(sorted({str(row[0]) for row in broken}))
+        raise RuntimeError(f"the change would leave rows that point nowhere, in {tables}")
 
 
 def _sqlite(url: str, *, size: int, query_only: bool) -> AsyncEngine:

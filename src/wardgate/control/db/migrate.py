@@ -21,15 +21,15 @@ from ...errors import WardgateError
 _FOLDER = Path(__file__).parent / "migrations"
 
 
-def upgrade(connection: Connection) -> None:
-    """To the newest version; WardgateError `newer_database` if the database is beyond it."""
+def upgrade(connection: Connection, to: str = "head") -> None:
+    """To the newest version, or to `to`; WardgateError `newer_database` if the database is beyond it."""
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = _config(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     at = MigrationContext.configure(connection).get_current_revision()
     if at is not None and at not in known:
         raise WardgateError("newer_database", "The database was made by a newer wardgate: run that version or later.")
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
 
 
 def differences(connection: Connection, metadata: MetaData) -> list[object]:

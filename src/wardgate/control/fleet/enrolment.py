@@ -1,7 +1,8 @@
 """Joining: tokens are issued, proved and used up here, and certificates renewed.
 
 Law: a token works once and for an hour; its secret is never sent, it is proved; whoever fails learns nothing but that
-the token was refused. A certificate is only ever for the key whose signing request was proved.
+the token was refused. A certificate is only ever for the key whose signing request was proved, and a machine keeps its
+key: relays know a revoked instance by its key, so one that could change it would have certificates that nobody knows.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..sources import Sources
 from ..vault import CertificateAuthority, Vault
 from . import store
 from .guard import Caller
-from .model import EnrolmentTokenRow, GatewayRow, RelayRow
+from .model import EnrolmentTokenRow, GatewayRow, InstanceRow, RelayRow
 
 _TABLE = EnrolmentTokenRow.__tablename__
 _SECRET_BYTES = 32
@@ -78,28 +79,39 @@ class Enrolment:
         async with self._database.write() as session:
             if not await store.use_token(session, token.id, self._sources.now()):
                 raise _refused()
-            row = await self._joining(session, token, request)
-            is_gateway = isinstance(row, GatewayRow)
+            joined = await self._joining(session, token, request)
+            is_gateway = isinstance(joined, GatewayRow)
             issue = self._ca.issue_gateway if is_gateway else self._ca.issue_relay
-            row.public_key = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            row = self._new_instance(session, joined) if isinstance(joined, GatewayRow) else joined
+            row.public_key = _spki(key)
             row.enrolled_at = self._sources.now()
             row.version = request.version or None
             row.certificate_expires_at = self._certificate_end()
+            await session.flush()
             answer = EnrolAnswer(
-                id=row.id,
-                name=row.name,
-                project_id=row.project_id if isinstance(row, GatewayRow) else None,
-                certificate=issue(key, row.id),
+                id=joined.id,
+                name=joined.name,
+                instance_id=row.id if is_gateway else None,
+                project_id=joined.project_id if isinstance(joined, GatewayRow) else None,
+                certificate=issue(key, joined.id),
                 intermediate=self._ca.intermediates["gateways" if is_gateway else "relays"],
                 root=self._ca.root_der,
                 trust=dict(self._ca.intermediates),
                 proof=b"",
             )
             event = Event.GATEWAY_ENROLLED if is_gateway else Event.RELAY_ENROLLED
+            details = {"name": joined.name, "instance": row.id} if is_gateway else {"name": joined.name}
             await self._audit_log.append(
-                session, cause, event, row.id, project_id=answer.project_id, details={"name": row.name}
+                session, cause, event, joined.id, project_id=answer.project_id, details=details
             )
         return answer.model_copy(update={"proof": enrolment.answer_proof(secret, answer)})
+
+    def _new_instance(self, session: AsyncSession, gateway: GatewayRow) -> InstanceRow:
+        row = InstanceRow(
+            id=self._sources.new_id(Kind.INSTANCE), gateway_id=gateway.id, created_at=self._sources.now(), host=""
+        )
+        session.add(row)
+        return row
 
     async def _proved(self, session: AsyncSession, request: EnrolRequest) -> tuple[EnrolmentTokenRow, Secret]:
         token = await session.get(EnrolmentTokenRow, request.token_id)
@@ -114,7 +126,7 @@ class Enrolment:
         self, session: AsyncSession, token: EnrolmentTokenRow, request: EnrolRequest
     ) -> GatewayRow | RelayRow:
         """The machine that the token is for, if that is what the newcomer wants to be."""
-        row = await store.machine(session, token.machine_id)
+        row = await store.joins(session, token.machine_id)
         wanted = GatewayRow if request.kind == "gateway" else RelayRow
         if not isinstance(row, wanted) or row.revoked_at is not None:
             raise _refused()
@@ -125,27 +137,37 @@ class Enrolment:
         return row
 
     async def renew(self, caller: Caller, csr: bytes) -> RenewAnswer:
-        """A new certificate for an enrolled machine, and the key in `csr` from then on."""
+        """A new certificate for an enrolled machine, for the key it has."""
         try:
             key = certs.csr_public_key(csr)
         except WardgateError as error:
             raise ProblemError(ProblemCode.INVALID_REQUEST, error.message) from error
         async with self._database.write() as session:
-            row = await store.machine(session, caller.id)
+            row = await store.machine(session, caller.instance_id)
             assert row is not None
-            is_gateway = isinstance(row, GatewayRow)
+            if row.public_key != _spki(key):
+                raise ProblemError(
+                    ProblemCode.INVALID_REQUEST, "A certificate is renewed for the same key; another key enrols anew."
+                )
+            is_gateway = isinstance(row, InstanceRow)
             issue = self._ca.issue_gateway if is_gateway else self._ca.issue_relay
-            row.public_key = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
             row.certificate_expires_at = self._certificate_end()
             event = Event.GATEWAY_RENEWED if is_gateway else Event.RELAY_RENEWED
-            await self._audit_log.append(session, caller.cause, event, row.id, project_id=caller.project_id)
+            details = {"name": caller.name, "instance": caller.instance_id} if is_gateway else {"name": caller.name}
+            await self._audit_log.append(
+                session, caller.cause, event, caller.id, project_id=caller.project_id, details=details
+            )
         return RenewAnswer(
-            certificate=issue(key, row.id),
+            certificate=issue(key, caller.id),
             intermediate=self._ca.intermediates["gateways" if is_gateway else "relays"],
         )
 
     def _certificate_end(self) -> datetime:
         return self._sources.now() + timedelta(seconds=self._numbers.gateway_certificate)
+
+
+def _spki(key: certs.PublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _refused() -> ProblemError:

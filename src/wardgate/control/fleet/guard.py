@@ -25,16 +25,18 @@ from ..identity.guard import cause_of
 from ..identity.permissions import Permission
 from ..sources import Sources
 from . import store
-from .model import GatewayRow
+from .model import GatewayRow, InstanceRow, RelayRow
 
-_PREFIXES = {Permission.MACHINE_GATEWAY_OPERATE: "gw_", Permission.MACHINE_RELAY_OPERATE: "rly_"}
+# An instance that enrolled before gateways had instances signs by its gateway's id.
+_PREFIXES = {Permission.MACHINE_GATEWAY_OPERATE: ("gwi_", "gw_"), Permission.MACHINE_RELAY_OPERATE: ("rly_",)}
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The machine that signed a request."""
+    """The machine that signed a request: a relay, or one instance of the gateway `id`."""
 
     id: str
+    instance_id: str
     name: str
     project_id: str | None
     cause: Cause
@@ -58,7 +60,7 @@ class MachineGuard:
             machine_id = assertion.key_id_of(header)
             if not machine_id.startswith(_PREFIXES[permission]):
                 raise assertion.SignatureRefusedError("kind")
-            row = await self._row(machine_id)
+            row, owner = await self._rows(machine_id)
             claims = assertion.verify_head(
                 header,
                 _public_key(row.public_key),
@@ -72,20 +74,24 @@ class MachineGuard:
             self._once(claims)
         except assertion.SignatureRefusedError as refused:
             raise ProblemError(ProblemCode.NOT_LOGGED_IN, refused.message) from refused
+        if owner.revoked_at is not None:
+            raise _revoked(f"{owner.name} was revoked: make a new one and enrol it.", "all")
         if row.revoked_at is not None:
-            raise ProblemError(ProblemCode.FORBIDDEN, f"{row.name} was revoked: make a new one and enrol it.")
-        kind = "gateway" if isinstance(row, GatewayRow) else "relay"
-        project_id = row.project_id if isinstance(row, GatewayRow) else None
-        cause = cause_of(request, actor=f"{kind} {row.name}", actor_id=row.id)
+            raise _revoked(f"This instance of {owner.name} was revoked: enrol another with a new token.", "instance")
+        kind, project_id = ("gateway", owner.project_id) if isinstance(owner, GatewayRow) else ("relay", None)
+        cause = cause_of(request, actor=f"{kind} {owner.name}", actor_id=owner.id)
         request.scope["wardgate.actor"] = cause.actor
-        return Caller(row.id, row.name, project_id, cause)
+        return Caller(owner.id, row.id, owner.name, project_id, cause)
 
-    async def _row(self, machine_id: str) -> store.MachineRow:
+    async def _rows(self, machine_id: str) -> tuple[store.MachineRow, GatewayRow | RelayRow]:
+        """The machine, and what bears its name: the gateway that it is an instance of, or itself."""
         async with self._database.read() as session:
             row = await store.machine(session, machine_id)
-        if row is None or row.public_key is None:
-            raise assertion.SignatureRefusedError("unknown machine")
-        return row
+            if row is None or row.public_key is None:
+                raise assertion.SignatureRefusedError("unknown machine")
+            owner = await session.get(GatewayRow, row.gateway_id) if isinstance(row, InstanceRow) else row
+            assert owner is not None  # a foreign key
+            return row, owner
 
     def _once(self, claims: assertion.Claims) -> None:
         """Refuse a second use. An entry is kept until the assertion is too old to be accepted anyway."""
@@ -99,6 +105,10 @@ class MachineGuard:
             raise assertion.SignatureRefusedError("replay")
         self._seen.add(key)
         self._seen_until.append((now + assertion.LIFETIME + 2 * assertion.SKEW, key))
+
+
+def _revoked(sentence: str, what: str) -> ProblemError:
+    return ProblemError(ProblemCode.FORBIDDEN, sentence, context={"revoked": what})
 
 
 class operates:  # noqa: N801 - reads as a word at the route

@@ -18,7 +18,7 @@ _COMMENT_SECONDS: Final = 10.0  # shorter than any proxy's idle time-out, and th
 
 
 class Link:
-    """One connected gateway."""
+    """One connected instance of a gateway."""
 
     def __init__(self) -> None:
         self._queue: asyncio.Queue[LinkEvent | None] = asyncio.Queue(_QUEUED_MOST)
@@ -58,31 +58,40 @@ class Link:
 
 
 class LinkHub:
-    """All links of this node."""
+    """All links of this node, by gateway and by instance."""
 
     def __init__(self) -> None:
-        self._links: dict[str, set[Link]] = {}
+        self._links: dict[str, dict[str, set[Link]]] = {}
         self._changed = asyncio.Event()
 
     @contextmanager
-    def connected(self, gateway_id: str) -> Iterator[Link]:
+    def connected(self, gateway_id: str, instance_id: str) -> Iterator[Link]:
         """A link for as long as the block lasts."""
         link = Link()
-        self._links.setdefault(gateway_id, set()).add(link)
+        instances = self._links.setdefault(gateway_id, {})
+        links = instances.setdefault(instance_id, set())
+        links.add(link)
         self._changed.set()
         try:
             yield link
         finally:
-            self._links[gateway_id].discard(link)
-            if not self._links[gateway_id]:
+            links.discard(link)
+            if not links and instances.get(instance_id) is links:
+                del instances[instance_id]
+            if not instances and self._links.get(gateway_id) is instances:
                 del self._links[gateway_id]
 
-    def is_linked(self, gateway_id: str) -> bool:
-        """Whether the gateway listens now."""
-        return bool(self._links.get(gateway_id))
+    def linked(self, gateway_id: str) -> list[str]:
+        """The instances that listen now."""
+        return list(self._links.get(gateway_id, ()))
+
+    def is_linked(self, gateway_id: str, instance_id: str | None = None) -> bool:
+        """Whether the gateway listens now, or this instance of it."""
+        instances = self._links.get(gateway_id, {})
+        return bool(instances) if instance_id is None else instance_id in instances
 
     async def wait_linked(self, gateway_id: str, seconds: float) -> bool:
-        """Whether it listens by then."""
+        """Whether an instance listens by then."""
         try:
             async with asyncio.timeout(seconds):
                 while not self.is_linked(gateway_id):
@@ -92,9 +101,9 @@ class LinkHub:
             return False
         return True
 
-    def push(self, gateway_id: str, event: LinkEvent) -> None:
-        """Say it to every link of the gateway."""
-        for link in tuple(self._links.get(gateway_id, ())):
+    def push(self, gateway_id: str, event: LinkEvent, instance_id: str | None = None) -> None:
+        """Say it to every link of the gateway, or of one instance."""
+        for link in self._of(gateway_id, instance_id):
             link.push(event)
 
     def push_all(self, event: LinkEvent) -> None:
@@ -102,7 +111,12 @@ class LinkHub:
         for gateway_id in tuple(self._links):
             self.push(gateway_id, event)
 
-    def cut(self, gateway_id: str) -> None:
-        """End the gateway's links."""
-        for link in tuple(self._links.get(gateway_id, ())):
+    def cut(self, gateway_id: str, instance_id: str | None = None) -> None:
+        """End the links of a gateway, or of one instance."""
+        for link in self._of(gateway_id, instance_id):
             link.close()
+
+    def _of(self, gateway_id: str, instance_id: str | None) -> list[Link]:
+        instances = self._links.get(gateway_id, {})
+        wanted = instances if instance_id is None else [instance_id]
+        return [link for each in wanted for link in instances.get(each, ())]

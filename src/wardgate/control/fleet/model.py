@@ -18,7 +18,7 @@ def _unique_in_use(table: str, *columns: str) -> Index:
 
 
 class Machine:
-    """What gateways and relays have in common. `public_key` (DER) is null until the machine has enrolled."""
+    """What gateways' instances and relays have in common. `public_key` (DER) is null until the machine has enrolled."""
 
     id: Mapped[str] = mapped_column(primary_key=True)
     created_at: Mapped[datetime]
@@ -30,15 +30,27 @@ class Machine:
     version: Mapped[str | None] = mapped_column(default=None)
 
 
-class GatewayRow(Machine, Base):
-    """A gateway of a project. `advertise` is the address of its direct route."""
+class GatewayRow(Base):
+    """A gateway of a project: a name, for whatever instances have enrolled under it."""
 
     __tablename__ = "gateways"
     __table_args__ = (_unique_in_use("gateways", "project_id", "name"),)
 
+    id: Mapped[str] = mapped_column(primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     name: Mapped[str]
+    created_at: Mapped[datetime]
+    revoked_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class InstanceRow(Machine, Base):
+    """One instance of a gateway. `advertise` is the address of its direct route, `host` what it calls its machine."""
+
+    __tablename__ = "gateway_instances"
+
+    gateway_id: Mapped[str] = mapped_column(ForeignKey("gateways.id"), index=True)
     advertise: Mapped[str | None] = mapped_column(default=None)
+    host: Mapped[str] = mapped_column(default="")
 
 
 class RelayRow(Machine, Base):

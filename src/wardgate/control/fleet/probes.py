@@ -1,6 +1,7 @@
 """Connection tests: ordered here, run by the gateway, awaited by whoever saves a form.
 
-Credentials for the login hop are never in the order; the gateway fetches them, sealed to a key of its own, once.
+Any instance of the gateway may run one; where it goes away, the next that comes runs it. Credentials for the login hop
+are never in the order; the instance fetches them, sealed to a key of its own, once.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ _MARGIN = 5.0  # for the answer to travel, after the gateway's own limit
 @dataclass(slots=True)
 class _Running:
     gateway_id: str
+    instance_id: str | None
     order: TestOrder
     credentials: Credentials | None = field(repr=False)
     result: asyncio.Future[TestResult] = field(repr=False)
+    handed: set[str] = field(default_factory=set)  # instances that have the credentials
 
 
 class ConnectionTests:
@@ -49,9 +52,10 @@ class ConnectionTests:
         test_id = self._sources.new_id(Kind.TOKEN)
         result: asyncio.Future[TestResult] = asyncio.get_running_loop().create_future()
         order = TestOrder(test_id=test_id, target=target, credentials_wanted=credentials is not None)
-        self._running[test_id] = _Running(gateway_id, order, credentials, result)
+        instance_id = await self._fleet.instance_online(gateway_id)
+        self._running[test_id] = _Running(gateway_id, instance_id, order, credentials, result)
         try:
-            self._hub.push(gateway_id, LinkEvent(test=order))
+            self._hub.push(gateway_id, LinkEvent(test=order), instance_id)
             async with asyncio.timeout(self._numbers.connection_test + _MARGIN):
                 return await result
         except TimeoutError:
@@ -59,29 +63,40 @@ class ConnectionTests:
         finally:
             del self._running[test_id]
 
-    def waiting(self, gateway_id: str) -> list[LinkEvent]:
-        """The tests that a gateway owes an answer, said again to a new link: the old one may have lost them."""
-        return [LinkEvent(test=each.order) for each in self._running.values() if each.gateway_id == gateway_id]
+    def waiting(self, gateway_id: str, instance_id: str) -> list[LinkEvent]:
+        """The tests that an instance owes an answer, said again to a new link: the old one may have lost them.
 
-    def secrets(self, gateway_id: str, test_id: str, public_key: bytes) -> TestSecrets:
-        """The credentials of a test that runs at this gateway, once; ProblemError `not_found`."""
-        running = self._of(gateway_id, test_id)
-        if running.credentials is None:
+        Those of an instance that is gone are its own from now on.
+        """
+        orders = []
+        for each in self._running.values():
+            if each.gateway_id != gateway_id:
+                continue
+            if each.instance_id is None or not self._hub.is_linked(gateway_id, each.instance_id):
+                each.instance_id = instance_id
+            if each.instance_id == instance_id:
+                orders.append(LinkEvent(test=each.order))
+        return orders
+
+    def secrets(self, gateway_id: str, instance_id: str, test_id: str, public_key: bytes) -> TestSecrets:
+        """The credentials of a test that runs at this instance, once; ProblemError `not_found`."""
+        running = self._of(gateway_id, instance_id, test_id)
+        if running.credentials is None or instance_id in running.handed:
             raise _unknown()
         plain = running.credentials.model_dump_json().encode()
         sealed = seal_answer(public_key, sealing.test_info(test_id, gateway_id), plain)
-        running.credentials = None
+        running.handed.add(instance_id)
         return TestSecrets(sealed=sealed)
 
-    def report(self, gateway_id: str, test_id: str, result: TestResult) -> None:
-        """What the gateway found; ProblemError `not_found` if nobody waits for it any more."""
-        running = self._of(gateway_id, test_id)
+    def report(self, gateway_id: str, instance_id: str, test_id: str, result: TestResult) -> None:
+        """What the instance found; ProblemError `not_found` if nobody waits for it any more."""
+        running = self._of(gateway_id, instance_id, test_id)
         if not running.result.done():
             running.result.set_result(result)
 
-    def _of(self, gateway_id: str, test_id: str) -> _Running:
+    def _of(self, gateway_id: str, instance_id: str, test_id: str) -> _Running:
         running = self._running.get(test_id)
-        if running is None or running.gateway_id != gateway_id:
+        if running is None or running.gateway_id != gateway_id or running.instance_id != instance_id:
             raise _unknown()
         return running
 

@@ -36,7 +36,7 @@ from .probes import ConnectionTests
 from .service import FleetService
 
 # Access lies above: what becomes of a gateway's sessions is asked through this.
-Pulse = Callable[[str, Sequence[LiveSession]], Awaitable[HeartbeatAnswer]]
+Pulse = Callable[[str, str, Sequence[LiveSession]], Awaitable[HeartbeatAnswer]]
 GatewayCaller = Annotated[Caller, Depends(operates(Permission.MACHINE_GATEWAY_OPERATE))]
 RelayCaller = Annotated[Caller, Depends(operates(Permission.MACHINE_RELAY_OPERATE))]
 
@@ -65,6 +65,23 @@ def build_people(fleet: FleetService) -> APIRouter:
     ) -> Gateway:
         """Cut a gateway off and end its sessions."""
         return await fleet.revoke_gateway(actor, project_id, name)
+
+    @router.post("/projects/{project_id}/gateways/{name}/tokens", status_code=201)
+    async def create_gateway_token(
+        project_id: str, name: str, actor: Annotated[Actor, Depends(requires(Permission.PROJECT_GATEWAY_CREATE))]
+    ) -> GatewayCreated:
+        """A token by which a further instance of a gateway enrols; it is shown this once."""
+        return await fleet.create_token(actor, project_id, name)
+
+    @router.post("/projects/{project_id}/gateways/{name}/instances/{instance_id}/revoke")
+    async def revoke_gateway_instance(
+        project_id: str,
+        name: str,
+        instance_id: str,
+        actor: Annotated[Actor, Depends(requires(Permission.PROJECT_GATEWAY_REVOKE))],
+    ) -> Gateway:
+        """Cut one instance of a gateway off; its sessions may go on at the others."""
+        return await fleet.revoke_instance(actor, project_id, name, instance_id)
 
     @router.post("/relays", status_code=201)
     async def create_relay(
@@ -109,8 +126,8 @@ def build_machines(
         """Server-sent events: each `data:` is a LinkEvent."""
 
         async def lines() -> AsyncIterator[str]:
-            with hub.connected(caller.id) as link:
-                for event in tests.waiting(caller.id):
+            with hub.connected(caller.id, caller.instance_id) as link:
+                for event in tests.waiting(caller.id, caller.instance_id):
                     link.push(event)
                 async for line in link.lines(stopping):
                     yield line
@@ -122,7 +139,7 @@ def build_machines(
     async def gateway_heartbeat(body: HeartbeatRequest, caller: GatewayCaller) -> HeartbeatAnswer:
         """Say what is alive; hear what must end, what was renewed, and which relays to use."""
         fleets = await fleet.seen(caller, body)
-        sessions = await pulse(caller.id, body.sessions)
+        sessions = await pulse(caller.id, caller.instance_id, body.sessions)
         return fleets.model_copy(update={"end": sessions.end, "renewed": sessions.renewed})
 
     @router.post("/gateway/renew")
@@ -133,12 +150,12 @@ def build_machines(
     @router.post("/gateway/tests/{test_id}/secrets")
     async def test_secrets(test_id: str, body: TestSecretsRequest, caller: GatewayCaller) -> TestSecrets:
         """The credentials of a connection test, sealed to this gateway, once."""
-        return tests.secrets(caller.id, test_id, body.public_key)
+        return tests.secrets(caller.id, caller.instance_id, test_id, body.public_key)
 
     @router.post("/gateway/tests/{test_id}", status_code=204)
     async def report_test(test_id: str, body: TestReport, caller: GatewayCaller) -> None:
         """What a connection test found."""
-        tests.report(caller.id, test_id, body.result)
+        tests.report(caller.id, caller.instance_id, test_id, body.result)
 
     @router.post("/relay/config")
     async def relay_config(body: RelayConfigRequest, caller: RelayCaller) -> RelayConfig:

@@ -24,6 +24,7 @@ from ...api.problems import ProblemCode, ProblemError
 from ...ids import Kind
 from ...numbers import Numbers
 from ...tunnel import route
+from ...tunnel.names import instance_tag
 from ..audit_log import AuditLog, Event
 from ..audit_log.log import SYSTEM
 from ..db import Database
@@ -33,11 +34,11 @@ from ..projects import ProjectService
 from ..sources import Sources
 from ..vault import CertificateAuthority, Vault
 from . import store
-from .describe import describe_gateway, describe_relay
+from .describe import Presence, describe_gateway, describe_relay
 from .enrolment import Enrolment
 from .guard import Caller
 from .link import LinkHub
-from .model import GatewayRow, RelayRow
+from .model import GatewayRow, InstanceRow, RelayRow
 from .sealed import seal_answer
 
 _EMBEDDED = "embedded"
@@ -73,7 +74,8 @@ class FleetService:
         self._enrolment = enrolment
         self._hub = hub
         self._started_at = sources.now()
-        self._carried: dict[str, int] = {}  # sessions by gateway, as its last heartbeat listed them
+        self._carried: dict[str, int] = {}  # sessions by instance, as its last heartbeat listed them
+        self._presence = Presence(self._is_online, lambda row: self._carried.get(row.id, 0))
         self.on_revoked: list[Callable[[str, str], Awaitable[None]]] = []
 
     # --- gateways -------------------------------------------------------------------------------------------------
@@ -96,14 +98,29 @@ class FleetService:
             await self._audit_log.append(
                 session, actor.cause, Event.GATEWAY_CREATED, row.id, project_id=project_id, details={"name": name}
             )
-        shown = self._describe_gateway(row).model_dump()
+        shown = describe_gateway(row, [], self._presence).model_dump()
+        return GatewayCreated(**shown, token=token, token_expires_at=issued.expires_at)
+
+    async def create_token(self, actor: Actor, project_id: str, name: str) -> GatewayCreated:
+        """A token for a further instance; ProblemError `not_found`."""
+        async with self._database.write() as session:
+            row = await self.find_gateway(session, project_id, name)
+            token, issued = await self._enrolment.issue(session, row.id)
+            details = {"name": name}
+            await self._audit_log.append(
+                session, actor.cause, Event.GATEWAY_TOKEN_CREATED, row.id, project_id=project_id, details=details
+            )
+            shown = (await self._describe_gateway(session, row)).model_dump()
         return GatewayCreated(**shown, token=token, token_expires_at=issued.expires_at)
 
     async def list_gateways(self, project_id: str, paging: Paging) -> Page[Gateway]:
         """A project's gateways."""
         async with self._database.read() as session:
             rows = await store.gateways(session, project_id, paging.after, paging.limit + 1)
-        return page_of(rows, paging, self._describe_gateway, lambda row: row.id)
+            instances = await store.instances(session, [row.id for row in rows])
+        return page_of(
+            rows, paging, lambda row: describe_gateway(row, instances[row.id], self._presence), lambda row: row.id
+        )
 
     async def revoke_gateway(self, actor: Actor, project_id: str, name: str) -> Gateway:
         """Cut a gateway off for good: its signatures are refused, its links cut, its sessions ended, relays told."""
@@ -117,10 +134,29 @@ class FleetService:
                 await self._audit_log.append(
                     session, actor.cause, Event.GATEWAY_REVOKED, row.id, project_id=project_id, details={"name": name}
                 )
+            shown = await self._describe_gateway(session, row)
         for told in self.on_revoked:
             await told(row.id, row.name)
         self._hub.cut(row.id)
-        return self._describe_gateway(row)
+        return shown
+
+    async def revoke_instance(self, actor: Actor, project_id: str, name: str, instance_id: str) -> Gateway:
+        """Cut one instance off for good. Its sessions are leased to the others as their local proxies come back."""
+        async with self._database.write() as session:
+            row = await self.find_gateway(session, project_id, name)
+            instance = await session.get(InstanceRow, instance_id)
+            if instance is None or instance.gateway_id != row.id:
+                raise not_found(f"instance {instance_id[:64]} of the gateway {name[:63]}")
+            if instance.revoked_at is None:
+                instance.revoked_at = self._sources.now()
+                details = {"name": name, "instance": instance.id}
+                await self._audit_log.append(
+                    session, actor.cause, Event.GATEWAY_INSTANCE_REVOKED, row.id, project_id=project_id, details=details
+                )
+                await session.flush()
+            shown = await self._describe_gateway(session, row)
+        self._hub.cut(row.id, instance_id)
+        return shown
 
     async def find_gateway(self, session: AsyncSession, project_id: str, name: str) -> GatewayRow:
         """The usable gateway of that name, for a resource that wants it; ProblemError `not_found`."""
@@ -137,10 +173,10 @@ class FleetService:
     async def seen(self, caller: Caller, request: HeartbeatRequest) -> HeartbeatAnswer:
         """A gateway's heartbeat: note it, and answer with what the fleet knows (sessions are access's to add)."""
         async with self._database.write() as session:
-            row = await session.get(GatewayRow, caller.id)
+            row = await session.get(InstanceRow, caller.instance_id)
             assert row is not None
             row.last_seen_at = self._sources.now()
-            row.version, row.advertise = request.version or None, request.advertise
+            row.version, row.advertise, row.host = request.version or None, request.advertise, request.host
             relays = await self._reachable_through(session)
         self._carried[row.id] = len(request.sessions)
         return HeartbeatAnswer(relays=relays, certificate_expires_at=row.certificate_expires_at)
@@ -159,33 +195,54 @@ class FleetService:
     async def gateway_online(self, gateway_id: str, *, wait: bool = False) -> bool:
         """Whether the gateway was seen lately and listens; with `wait`, one that is just starting is waited for."""
         async with self._database.read() as session:
-            row = await session.get(GatewayRow, gateway_id)
-        if row is None or row.revoked_at is not None:
+            instances = await self._usable(session, gateway_id)
+        if instances is None:
             return False
-        if self._is_online(row):
+        if any(self._is_online(each) for each in instances):
             return True
-        if wait and self._may_be_starting(row):
+        if wait and self._may_be_starting(instances):
             return await self._hub.wait_linked(gateway_id, _STARTING_WAIT)
         return False
 
-    def _may_be_starting(self, row: GatewayRow) -> bool:
-        """Not enrolled yet, enrolled or seen within the last minute, or we ourselves have only just started."""
-        since = self._sources.now() - _STARTING
-        moments = [self._started_at, row.enrolled_at, row.last_seen_at]
-        return row.enrolled_at is None or any(moment is not None and moment > since for moment in moments)
+    async def instance_online(self, gateway_id: str) -> str | None:
+        """An instance that is online: the one that was seen last."""
+        async with self._database.read() as session:
+            instances = await self._usable(session, gateway_id) or []
+        online = [each for each in instances if self._hub.is_linked(gateway_id, each.id)]
+        newest = max(online, key=lambda each: each.last_seen_at or each.created_at, default=None)
+        return None if newest is None else newest.id
 
-    def _is_online(self, row: GatewayRow) -> bool:
+    async def _usable(self, session: AsyncSession, gateway_id: str) -> list[InstanceRow] | None:
+        """The instances that are not revoked; None if the gateway is, or is not there."""
+        row = await session.get(GatewayRow, gateway_id)
+        if row is None or row.revoked_at is not None:
+            return None
+        return [each for each in (await store.instances(session, [gateway_id]))[gateway_id] if each.revoked_at is None]
+
+    def _may_be_starting(self, instances: list[InstanceRow]) -> bool:
+        """None enrolled yet, one enrolled or seen within the last minute, or we ourselves have only just started."""
+        since = self._sources.now() - _STARTING
+        moments = [self._started_at]
+        for each in instances:
+            moments += [moment for moment in (each.enrolled_at, each.last_seen_at) if moment is not None]
+        return not instances or max(moments) > since
+
+    def _is_online(self, row: InstanceRow) -> bool:
         lately = row.last_seen_at is not None and row.last_seen_at > self._alive_since()
-        return lately and self._hub.is_linked(row.id)
+        return lately and self._hub.is_linked(row.gateway_id, row.id)
 
     def order_end(self, gateway_id: str, order: SessionOrder) -> None:
-        """Tell a gateway to end a session."""
+        """Tell a gateway to end a session: all of its instances, because who serves it may have changed just now."""
         self._hub.push(gateway_id, LinkEvent(end=order))
+
+    def fence(self, gateway_id: str, instance_id: str | None, order: SessionOrder) -> None:
+        """Tell the instance that had a session (all, where nobody knows which) that another epoch has it now."""
+        self._hub.push(gateway_id, LinkEvent(end=order), instance_id)
 
     async def routes(
         self, session: AsyncSession, gateway_id: str, session_id: str, expires_at: datetime
     ) -> list[Route]:
-        """The direct route where there is one, then relays, those first that the gateway is connected to."""
+        """The direct routes of instances that are online, then relays, those first that the gateway is connected to."""
         gateway = await session.get(GatewayRow, gateway_id)
         assert gateway is not None
         relays = sorted(
@@ -193,9 +250,11 @@ class FleetService:
             key=lambda relay: gateway_id not in relay.connected,
         )
         routes = []
-        if gateway.advertise:
-            sni = route.server_name(_DIRECT, gateway_id)
-            routes.append(Route(kind="direct", name=gateway.name, address=gateway.advertise, sni=sni))
+        sni = route.server_name(_DIRECT, gateway_id)
+        for each in await self._usable(session, gateway_id) or []:
+            if each.advertise and each.public_key and self._is_online(each):
+                tag = instance_tag(each.public_key)
+                routes.append(Route(kind="direct", name=gateway.name, address=each.advertise, sni=sni, instance=tag))
         until = int((expires_at + timedelta(seconds=self._numbers.certificate_grace)).timestamp())
         for relay in relays:
             key = await self._route_key(session, relay)
@@ -288,10 +347,15 @@ class FleetService:
             row.version, row.address, row.connected = request.version or None, request.address, list(request.gateways)
             await session.flush()
             revoked = await store.revoked_gateways(session, row.last_seen_at)
+            keys = await store.revoked_keys(session, row.last_seen_at)
             relays = await self._reachable_through(session)
         if news:
             self._hub.push_all(LinkEvent(relays=relays))
-        return RelayHeartbeatAnswer(revoked=revoked, certificate_expires_at=row.certificate_expires_at)
+        return RelayHeartbeatAnswer(
+            revoked=revoked,
+            revoked_instances=[instance_tag(key) for key in keys],
+            certificate_expires_at=row.certificate_expires_at,
+        )
 
     async def _route_key(self, session: AsyncSession, row: RelayRow) -> bytes:
         blob = row.sealed_key or b""
@@ -302,9 +366,8 @@ class FleetService:
     def _alive_since(self) -> datetime:
         return self._sources.now() - timedelta(seconds=self._numbers.gateway_offline)
 
-    def _describe_gateway(self, row: GatewayRow) -> Gateway:
-        online = self._is_online(row)
-        return describe_gateway(row, online=online, sessions=self._carried.get(row.id, 0) if online else 0)
+    async def _describe_gateway(self, session: AsyncSession, row: GatewayRow) -> Gateway:
+        return describe_gateway(row, (await store.instances(session, [row.id]))[row.id], self._presence)
 
     def _describe_relay(self, row: RelayRow) -> Relay:
         online = row.last_seen_at is not None and row.last_seen_at > self._alive_since()

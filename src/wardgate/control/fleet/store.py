@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .model import EnrolmentTokenRow, GatewayRow, RelayRow
+from .model import EnrolmentTokenRow, GatewayRow, InstanceRow, RelayRow
 
-MachineRow: TypeAlias = GatewayRow | RelayRow
+MachineRow: TypeAlias = InstanceRow | RelayRow
+_RELAY = "rly_"
 
 
 async def machine(session: AsyncSession, machine_id: str) -> MachineRow | None:
-    """The gateway or relay with that id."""
-    if machine_id.startswith("gw_"):
-        return await session.get(GatewayRow, machine_id)
-    return await session.get(RelayRow, machine_id)
+    """The gateway's instance or relay with that id."""
+    if machine_id.startswith(_RELAY):
+        return await session.get(RelayRow, machine_id)
+    return await session.get(InstanceRow, machine_id)
+
+
+async def joins(session: AsyncSession, machine_id: str) -> GatewayRow | RelayRow | None:
+    """What a token is for: a relay, or a gateway that gets an instance."""
+    if machine_id.startswith(_RELAY):
+        return await session.get(RelayRow, machine_id)
+    return await session.get(GatewayRow, machine_id)
+
+
+async def instances(session: AsyncSession, gateway_ids: Iterable[str]) -> dict[str, list[InstanceRow]]:
+    """The instances of these gateways, oldest first; a gateway that has none is in it too."""
+    found: dict[str, list[InstanceRow]] = {gateway_id: [] for gateway_id in gateway_ids}
+    query = select(InstanceRow).where(InstanceRow.gateway_id.in_(list(found))).order_by(InstanceRow.id)
+    for row in await session.scalars(query):
+        found[row.gateway_id].append(row)
+    return found
 
 
 async def gateway_by_name(
@@ -72,8 +89,17 @@ async def usable_relays(session: AsyncSession, since: datetime) -> Sequence[Rela
 
 async def revoked_gateways(session: AsyncSession, now: datetime) -> list[str]:
     """Ids of gateways that no relay may let in, as long as they hold a certificate."""
-    query = select(GatewayRow.id).where(GatewayRow.revoked_at.is_not(None), GatewayRow.certificate_expires_at > now)
+    holding = select(InstanceRow.gateway_id).where(InstanceRow.certificate_expires_at > now)
+    query = select(GatewayRow.id).where(GatewayRow.revoked_at.is_not(None), GatewayRow.id.in_(holding))
     return list(await session.scalars(query.order_by(GatewayRow.id)))
+
+
+async def revoked_keys(session: AsyncSession, now: datetime) -> list[bytes]:
+    """The keys of single instances that no relay may let in, as long as they hold a certificate."""
+    query = select(InstanceRow.public_key).where(
+        InstanceRow.revoked_at.is_not(None), InstanceRow.certificate_expires_at > now
+    )
+    return [key for key in await session.scalars(query.order_by(InstanceRow.id)) if key is not None]
 
 
 async def use_token(session: AsyncSession, token_id: str, now: datetime) -> bool:

@@ -42,11 +42,15 @@ class Overlap(Exception):  # noqa: N818 - it is what was found, not what failed
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An epoch as the last batch left it. Without `link` nothing of it is here yet, and its head tells the rest."""
+    """An epoch as the last batch left it. Without `link` nothing of it is here yet, and its head tells the rest.
+
+    `holder` is the gateway's instance that delivers it; empty where that is not known.
+    """
 
     session_id: str
     epoch: int
     gateway_id: str
+    holder: str = ""
     audit_key_id: str = ""
     sealed_key: bytes = b""
     key: bytes = field(default=b"", repr=False)

@@ -66,35 +66,37 @@ class Intake:
         self._recent: dict[tuple[str, int], Known] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def ingest(self, gateway_id: str, body: bytes) -> RecordsAck:
+    async def ingest(self, gateway_id: str, body: bytes, instance_id: str = "") -> RecordsAck:
         """Take a batch of frames; ProblemError `invalid_request` or `records_refused`."""
         place = ingest.whose(body)
         async with self._turns.setdefault(place[0], asyncio.Lock()):
             # Out of the cache while we work: it comes back only with what was committed.
             known = self._recent.pop(place, None)
-            if known is not None and known.gateway_id == gateway_id:
+            if known is not None and known.gateway_id == gateway_id and known.holder in ("", instance_id):
                 with suppress(store.Moved):
                     return await self._take(known, body)
-            known = await self._look_up(gateway_id, *place)
+            known = await self._look_up(gateway_id, instance_id, *place)
             return await self._take(known, body)
 
-    async def _look_up(self, gateway_id: str, session_id: str, epoch: int) -> Known:
+    async def _look_up(self, gateway_id: str, instance_id: str, session_id: str, epoch: int) -> Known:
         """The epoch as the database has it; ProblemError `records_refused` if nothing is taken for it."""
         async with self._database.read() as session:
             place = await self._directory.record_place(session, session_id)
             row = await store.epoch(session, session_id, epoch)
-        if place is None or place.epochs.get(epoch) != gateway_id:
+        holder = "" if place is None else place.holders.get(epoch, "")
+        if place is None or place.epochs.get(epoch) != gateway_id or holder not in ("", instance_id):
             raise ProblemError(
                 ProblemCode.RECORDS_REFUSED, f"This gateway was not leased epoch {epoch} of session {session_id}."
             )
         if row is None:
-            return Known(session_id, epoch, gateway_id)
+            return Known(session_id, epoch, gateway_id, holder)
         if row.alarm is not None:
             raise _alarmed(row.alarm_detail or row.alarm)
         return Known(
             session_id,
             epoch,
             gateway_id,
+            holder,
             row.audit_key_id,
             row.sealed_key,
             self._keyring.epoch_key(session_id, epoch, row.audit_key_id, row.sealed_key),

@@ -16,7 +16,7 @@ from ..paging import Paging, paging
 from .exporting import MEDIA_TYPES
 from .service import RecordService
 
-_ENDINGS = {
+_ENDINGS: Final = {
     ExportFormat.BUNDLE: "tar",
     ExportFormat.CSV: "csv",
     ExportFormat.JSONL: "jsonl",
@@ -80,6 +80,6 @@ def build(records: RecordService) -> APIRouter:
         request: Request, caller: Annotated[Caller, Depends(operates(Permission.MACHINE_GATEWAY_OPERATE))]
     ) -> RecordsAck:
         """Deliver spool frames of one epoch, in order. Delivering again what is here already does no harm."""
-        return await records.ingest(caller.id, await request.body())
+        return await records.ingest(caller.id, await request.body(), caller.instance_id)
 
     return router

@@ -46,9 +46,9 @@ class RecordService:
         self._prover = Prover(database, sources, keys, keyring, directory, objects, self._judge)
         self._exporter = Exporter(database, audit_log, sources, keys, keyring, directory, objects, self._pages)
 
-    async def ingest(self, gateway_id: str, body: bytes) -> RecordsAck:
+    async def ingest(self, gateway_id: str, body: bytes, instance_id: str = "") -> RecordsAck:
         """Take a batch of frames from a gateway; ProblemError `invalid_request` or `records_refused`."""
-        return await self._intake.ingest(gateway_id, body)
+        return await self._intake.ingest(gateway_id, body, instance_id)
 
     async def sweep(self) -> None:
         """Judge sessions that have ended, and seal from time to time what goes on."""
