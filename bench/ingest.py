@@ -36,7 +36,7 @@ from wardgate.audit.records import CommandIntent, CommandOutcome, Record
 from wardgate.control.access.model import EpochRow, SessionRow
 from wardgate.control.db import Base, Database
 from wardgate.control.db.engine import sqlite_url
-from wardgate.control.fleet.model import GatewayRow
+from wardgate.control.fleet.model import GatewayRow, InstanceRow
 from wardgate.control.identity.passwords import Cost, PasswordHasher
 from wardgate.control.projects.model import ProjectRow
 from wardgate.control.services import Services, install, open_services
@@ -69,13 +69,15 @@ class _Gateway:
     """One session's epoch, framed as the spool frames it: commands of several connections, their outcomes between."""
 
     def __init__(self, services: Services, session_id: str, gateway_id: str) -> None:
+        self.session_id = session_id
         key = os.urandom(32)
         sealed = sealing.seal(services.keys.audit_public_key, sealing.epoch_info(session_id, 1), key)
         head = EpochHead(sealed, services.keys.audit_key_id, gateway_id, time_ns() // 1000, None)
         self._chain = ChainWriter(ids.to_bytes(session_id, ids.Kind.SESSION), 1, key, head)
         self._number = 0
 
-    def _frame(self, record: Record) -> bytes:
+    def frame(self, record: Record) -> bytes:
+        """The next frame."""
         (document,) = encode(record, time_ns() // 1000, self._chain.seq + 1)
         return self._chain.append(document)
 
@@ -85,11 +87,11 @@ class _Gateway:
         open_: list[int] = []
         for _ in range(commands):
             self._number += 1
-            frames.append(self._frame(_command(self._number % 4, self._number)))
+            frames.append(self.frame(_command(self._number % 4, self._number)))
             open_.append(self._chain.seq)
             if len(open_) == 4:
-                frames.append(self._frame(CommandOutcome(open_.pop(0), 1.0, None, 10, 4000, 350)))
-        frames += [self._frame(CommandOutcome(seq, 1.0, None, 10, 4000, 350)) for seq in open_]
+                frames.append(self.frame(CommandOutcome(open_.pop(0), 1.0, None, 10, 4000, 350)))
+        frames += [self.frame(CommandOutcome(seq, 1.0, None, 10, 4000, 350)) for seq in open_]
         return b"".join(frames)
 
 
@@ -181,7 +183,8 @@ class _Control:
             raise SystemExit(f"the route answered {statuses}")
 
 
-async def _open(folder: Path) -> _Control:
+async def open_control(folder: Path) -> _Control:
+    """A control plane on a real database file in `folder`."""
     database = Database(sqlite_url(folder / "wardgate.db"))
     settings = Settings(folder, _ORIGIN, DoorSettings(hosts=frozenset({"127.0.0.1:8400"})))
     hasher, master = PasswordHasher(Cost(memory_kib=8, iterations=1)), MasterKey.of(os.urandom(32))
@@ -208,8 +211,11 @@ async def _open(folder: Path) -> _Control:
                 project_id=project_id,
                 name="near-db",
                 created_at=services.sources.now(),
-                public_key=public,
             )
+        )
+        await session.flush()
+        session.add(
+            InstanceRow(id=gateway_id, gateway_id=gateway_id, created_at=services.sources.now(), public_key=public)
         )
     return _Control(services, create_app(services), gateway_id, key)
 
@@ -234,7 +240,7 @@ async def _measure(control: _Control, way: str, size: int, commands: int, profil
 
 
 async def _run(asked: argparse.Namespace, folder: Path) -> dict[tuple[str, int], list[float]]:
-    control = await _open(folder)
+    control = await open_control(folder)
     profile = cProfile.Profile() if asked.profile else None
     await asyncio.sleep(2.5)  # what was signed before the guard's start is refused: let the clock's second pass
     found: dict[tuple[str, int], list[float]] = {}

@@ -122,7 +122,7 @@ class Bundle:
             self._archive = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - the caller closes the file
             self._members = {info.name: info for info in self._archive if info.isreg()}
             self.manifest = _manifest(self._read(MANIFEST, _MAX_MANIFEST))
-        except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, FileNotFoundError) as error:
+        except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, RecursionError, UnreadableObject) as error:
             raise BundleError("the file is no wardgate bundle, or its list of contents is damaged") from error
 
     def _read(self, name: str, limit: int) -> bytes:

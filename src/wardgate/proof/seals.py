@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from cryptography import x509
@@ -20,6 +21,7 @@ from .breaks import Break, ChainBroken, Link
 
 PURPOSE: Final = b"wardgate seal v1\n"
 AUDIT_URI: Final = "wardgate:audit"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SIGNATURE: Final = ec.ECDSA(hashes.SHA256())
 
 
@@ -38,14 +40,14 @@ class SealFacts:
     session_id: str
     heads: tuple[Link, ...]
     final: bool
-    sealed_at_us: int
+    sealed_at: datetime
 
 
 def read_seal(seal: StoredSeal, session_id: str) -> SealFacts:
     """What it says; ChainBroken `bad_seal` if it is not genuine or not about this session."""
     try:
         facts = _parse(seal.statement)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ChainBroken(Break.BAD_SEAL, 0, 0, "a seal can't be read") from error
     epoch, seq = (facts.heads[-1].epoch, facts.heads[-1].seq) if facts.heads else (0, 0)
     if not seal.genuine:
@@ -60,7 +62,8 @@ def _parse(statement: bytes) -> SealFacts:
         raise ValueError("not a seal")
     body = json.loads(statement[len(PURPOSE) :])
     heads = [Link(int(head["epoch"]), int(head["seq"]), bytes.fromhex(head["hash"])) for head in body["heads"]]
-    return SealFacts(str(body["session"]), tuple(sorted(heads)), body["final"] is True, int(body["sealed_at_us"]))
+    at = _EPOCH + timedelta(microseconds=int(body["sealed_at_us"]))
+    return SealFacts(str(body["session"]), tuple(sorted(heads)), body["final"] is True, at)
 
 
 class TrustedKeys:

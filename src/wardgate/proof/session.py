@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import NamedTuple
 
 from .breaks import Break, ChainBroken, Link
@@ -22,6 +23,7 @@ class Checked:
     records: int = 0
     sealed: bool = False
     last: Link | None = None
+    sealed_at: datetime | None = None
 
 
 class _Claim(NamedTuple):
@@ -47,6 +49,8 @@ def check(
         said = [read_seal(seal, session_id) for seal in seals]
         claims = [_Claim(link, "the frame is not the one that was sealed") for facts in said for link in facts.heads]
         claims += _of_heads(epochs, load)
+        if said:
+            found.sealed_at = max(facts.sealed_at for facts in said)
         final = next((facts for facts in said if facts.final), None)
         by_number = {epoch.epoch: epoch for epoch in epochs}
         for number in sorted(by_number.keys() | {claim.link.epoch for claim in claims}):

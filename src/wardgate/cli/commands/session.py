@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
+from ...api.audit import AuditKey, ExportFormat
 from ...api.models import Record, Session, Verification, VerificationState
 from .. import options
 from ..exits import Exit
@@ -15,6 +18,7 @@ from ..output import count, exact, line, print_facts, print_json, print_json_lin
 from ..settings import Settings
 
 _BODY_WIDTH = 160
+_VERIFY_S = 600.0  # a session of millions of records is read from its first to its last
 
 
 @click.command(name="list")
@@ -181,24 +185,96 @@ _VERIFY_EXIT = {
 
 
 @click.command()
-@click.argument("session_id")
+@click.argument("session_id", required=False)
+@click.option(
+    "--bundle",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Check this exported bundle, without a control plane.",
+)
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="With --bundle: the published keys (PEM), as `session keys` prints them.",
+)
 @options.json_output
 @options.settings
-def verify(settings: Settings, session_id: str, as_json: bool) -> int:
+def verify(settings: Settings, session_id: str | None, bundle: Path | None, key: Path | None, as_json: bool) -> int:
     """Check that a session's record is whole and unaltered: verified, open, incomplete or tampered."""
-    with settings.api() as client:
-        found = client.get(path("sessions", session_id, "verification"), Verification)
+    if bundle is not None:
+        if key is None:
+            raise click.UsageError("--bundle needs --key: a bundle that brought its own key would prove nothing.")
+        from ..bundles import verify_bundle
+
+        found = verify_bundle(bundle, key, session_id)
+    elif session_id is None or key is not None:
+        raise click.UsageError("Give a session's id, or --bundle FILE and --key FILE.")
+    else:
+        with settings.api(timeout_s=_VERIFY_S) as client:
+            found = client.get(path("sessions", session_id, "verification"), Verification)
     if as_json:
         print_json(found)
     else:
         print_facts(
             [
+                ("session", found.session_id if bundle is not None else None),
                 ("record", found.state.value),
                 ("records", str(found.records)),
                 ("epochs", str(found.epochs)),
+                ("what", found.how.replace("_", " ") if found.how is not None else None),
                 ("where", f"epoch {found.epoch}, record {found.seq}" if found.epoch is not None else None),
                 ("", found.detail),
                 ("head", found.head),
+                ("sealed", exact(found.sealed_at)),
             ]
         )
     return int(_VERIFY_EXIT[found.state])
+
+
+@click.command()
+@options.json_output
+@options.settings
+def keys(settings: Settings, as_json: bool) -> None:
+    """Print the public keys that records are sealed with (PEM): what `verify --bundle` needs. Keep them elsewhere."""
+    with settings.api() as client:
+        found = list(client.pages("/audit-keys", AuditKey))
+    if as_json:
+        print_json(found)
+    else:
+        sys.stdout.write("".join(each.certificate for each in found))
+
+
+@click.command()
+@click.argument("session_id")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice([each.value for each in ExportFormat]),
+    default=ExportFormat.JSONL.value,
+    show_default=True,
+    help="bundle: proof, for `verify --bundle`. jsonl: every record. mongosh: a script that does again what succeeded. "
+    "csv: facts without bodies.",
+)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="The file (0600); without it, standard output."
+)
+@options.json_output
+@options.settings
+def export(settings: Settings, session_id: str, form: str, output: Path | None, as_json: bool) -> None:
+    """Write a session's record into a file. That you did is an event of the audit log."""
+    if output is None and form == ExportFormat.BUNDLE.value and sys.stdout.isatty():
+        raise click.UsageError("A bundle is no text: give --output FILE.")
+    from ..files import saved
+
+    with settings.api(timeout_s=_VERIFY_S) as client:
+        address = path("sessions", session_id, "export")
+        with client.download(address, {"format": form}) as pieces:
+            if output is None:
+                for piece in pieces:
+                    sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+                return
+            size = saved(output, pieces)
+    if as_json:
+        print_json_line({"session_id": session_id, "format": form, "path": str(output), "bytes": size})
+    else:
+        line(f"{output}: {size} bytes.", stderr=True)

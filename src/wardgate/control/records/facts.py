@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from ...audit.records import CommandOutcome
@@ -31,6 +32,12 @@ def _number(name: bytes) -> bytes:
 def _if(pattern: bytes) -> bytes:
     return b"(?:" + pattern + b")?+"
 
+
+# Where the length of the kind's name stands: what tells the kinds apart that are worth a try.
+_KIND: Final = 10
+_INTENT_KIND: Final = len(b"intent\0")
+_OUTCOME_KIND: Final = len(b"outcome\0")
+_LEAST: Final = 16  # any record is longer
 
 _INTENT: Final = re.compile(
     rb"(?s)\x02kind\0\x07\0\0\0intent\0"
@@ -75,8 +82,10 @@ class Intent(NamedTuple):
 
 def intent(document: bytes) -> Intent | None:
     """The facts of an intent in its ordinary form; None if it is anything else."""
+    if len(document) < _LEAST or document[_KIND] != _INTENT_KIND or _I32(document)[0] != len(document):
+        return None
     begin = _INTENT(document, 4)
-    if begin is None or _I32(document)[0] != len(document):
+    if begin is None:
         return None
     end = _INTENT_END(document, _after(document, begin.end()))
     if end is None:
@@ -103,8 +112,10 @@ def intent(document: bytes) -> Intent | None:
 
 def outcome(document: bytes) -> CommandOutcome | None:
     """An outcome in its ordinary form; None if it is anything else."""
+    if len(document) < _LEAST or document[_KIND] != _OUTCOME_KIND or _I32(document)[0] != len(document):
+        return None
     found = _OUTCOME(document, 4)
-    if found is None or _I32(document)[0] != len(document):
+    if found is None:
         return None
     _, intent_seq, ok, code, documents, bytes_out, duration = found.groups()
     return CommandOutcome(
@@ -126,6 +137,7 @@ def _after(document: bytes, at: int) -> int:
     return stop if size >= 5 and stop < len(document) and document[stop - 1] == 0 else len(document)
 
 
+@lru_cache(maxsize=4096)  # names of collections and commands come again and again
 def _read(size: bytes, text: bytes) -> str:
     if int.from_bytes(size, "little") != len(text) + 1:
         raise ValueError("the length of a string is not its length")

@@ -156,9 +156,10 @@ class Script:
             return "its outcome is not known"
         if (record.details or {}).get("masked") or any(name.startswith("$wardgate") for name in body):
             return "not recorded whole"
-        if body.get("autocommit") is False and transaction(body) not in self._committed:
+        again = _NOT_AGAIN.get(record.command or "")
+        if again is None and body.get("autocommit") is False and transaction(body) not in self._committed:
             return "its transaction was not committed"
-        return _NOT_AGAIN.get(record.command or "")
+        return again
 
     def end(self) -> str:
         """That it is all: a script that was cut off lacks this line."""
