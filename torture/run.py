@@ -18,6 +18,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from .elections import outage
 from .faults import OF_ONE, OF_THREE, Fault
 from .kills import gateway_kills, proxy_kill, relay_kills
 from .sockets import client_killed, many_sockets, session_ended
+from .stall import STALLS, shimmed
 from .world import DRIVERS, ROUTES, World
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -59,13 +61,13 @@ class Run:
 Trial = Callable[[Run], list[dict[str, Any]]]
 
 
-def _elections(faults: Sequence[Fault], one: bool) -> dict[str, Trial]:
-    """Each fault is a trial; those on the same shape share a world, which is why they come in a row."""
+def _elections(faults: Sequence[Fault], up: Callable[[Path], AbstractContextManager[World]]) -> dict[str, Trial]:
+    """Each fault is a trial, in a world of its own."""
 
     def trial(fault: Fault) -> Trial:
         def run(asked: Run) -> list[dict[str, Any]]:
             folder = asked.folder / fault.name
-            with World.up(folder, RS1) if one else World.up(folder) as world:
+            with up(folder) as world:
                 lines = outage(
                     world, fault, asked.ways(world), folder, seconds=asked.seconds, timed=asked.timed, pause=asked.pause
                 )
@@ -87,8 +89,9 @@ def _timed(work: Callable[[Path, bool], list[dict[str, Any]]]) -> Trial:
 
 
 TRIALS: dict[str, Trial] = {
-    **_elections(OF_THREE, one=False),
-    **_elections(OF_ONE, one=True),
+    **_elections(OF_THREE, World.up),
+    **_elections(OF_ONE, lambda folder: World.up(folder, RS1)),
+    **_elections(STALLS, shimmed),
     "many-sockets": _timed(many_sockets),
     "client-killed": _timed(client_killed),
     "session-ended": _timed(session_ended),

@@ -56,17 +56,26 @@ class Way:
 class World:
     """A running deployment with wardgate before it."""
 
-    def __init__(self, folder: Path, shape: Shape) -> None:
+    def __init__(self, folder: Path, deployment: MongoDeployment, direct: str | None = None) -> None:
+        """`direct`: the URI of the direct way, where it is not simply the deployment's own."""
         self.folder = folder
-        self.deployment = MongoDeployment(shape, folder / "mongo")
+        self.deployment = deployment
+        self.direct = direct or deployment.uri(deployment.rw)
         self.stack = Stack(folder / "stack")
         self.access: Access | None = None
 
     @classmethod
     @contextmanager
-    def up(cls, folder: Path, shape: Shape = THREE) -> Iterator[World]:
-        """Start all of it, up to an open session."""
-        world = cls(folder, shape)
+    def up(
+        cls,
+        folder: Path,
+        shape: Shape = THREE,
+        *,
+        deployment: MongoDeployment | None = None,
+        direct: str | None = None,
+    ) -> Iterator[World]:
+        """Start all of it but the session; a given `deployment` runs already, and is ended with the rest."""
+        world = cls(folder, deployment or MongoDeployment(shape, folder / "mongo"), direct)
         try:
             world.stack.up()
             world.stack.add_resource(RESOURCE, world.deployment)
@@ -86,7 +95,7 @@ class World:
         """All of them; `members` is the main port where there is no set."""
         access = self.open()
         uris = {
-            "direct": self.deployment.uri(self.deployment.rw),
+            "direct": self.direct,
             "members": access.replica_set_uri or access.uri,
             "main": access.uri + "?directConnection=true",
         }
