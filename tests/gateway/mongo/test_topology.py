@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from wardgate.gateway.mongo.discovery import Kind, Role, Topology
-from wardgate.gateway.mongo.errors import MongoError
+from wardgate.gateway.mongo.errors import Code, MongoError
 from wardgate.gateway.mongo.login import Login
 from wardgate.gateway.mongo.topology import TopologyMonitor
+from wardgate.testing.certificates import CertificateAuthority
 from wardgate.testing.mongo import MongoDeployment
 from wardgate.testing.ports import free_ports
 
@@ -132,6 +134,62 @@ async def test_old_servers_are_polled_and_a_lost_one_is_retried(
     async with TopologyMonitor(target_of(address), on_change=told.append, poll=0.01) as monitor:
         await monitor.wait_for(lambda _: [each.primary for each in told][-3:] == [address, None, address], PATIENCE)
     assert all(topology.kind is Kind.STANDALONE for topology in told)
+
+
+class Source:
+    """Seeds that change when the test says so."""
+
+    pause = 0.0
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[tuple[str, ...] | MongoError] = asyncio.Queue()
+        self.known: list[tuple[str, ...]] = []
+
+    async def again(self, known: Iterable[str], timeout: float) -> tuple[tuple[str, ...], float]:
+        self.known.append(tuple(known))
+        answer = await self.answers.get()
+        if isinstance(answer, MongoError):
+            raise answer
+        return answer, 0.0
+
+
+async def test_a_sharded_cluster_follows_its_record(
+    target_of: TargetOf,
+    start_server: StartServer,
+    mongo_double: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wardgate.gateway.mongo.topology.RESCAN_SOON", 0.0)
+    hello = {"ok": 1, "msg": "isdbgrid", "isWritablePrimary": True, "maxWireVersion": 17}
+    first, second = [await start_server(mongo_double(lambda _: dict(hello))) for _ in range(2)]
+    source = Source()
+    async with TopologyMonitor(replace(target_of(first), source=source), poll=0.05) as monitor:
+        assert await monitor.wait_primary(PATIENCE) == first
+        source.answers.put_nowait(MongoError(Code.DNS_FAILED, "not now"))
+        source.answers.put_nowait((first, second))
+        both = await monitor.wait_for(lambda seen: settled(seen) and len(seen.members) == 2, PATIENCE)
+        assert (both.kind, both.primary) == (Kind.SHARDED, first)
+        source.answers.put_nowait((second,))
+        alone = await monitor.wait_for(lambda seen: len(seen.members) == 1, PATIENCE)
+        assert alone.primary == second
+        assert source.known[:3] == [(first,), (first,), (first, second)]
+
+
+async def test_a_replica_set_names_its_own_members(target_of: TargetOf, mongod_rs1: MongoDeployment) -> None:
+    (dead,) = free_ports(1)
+    async with TopologyMonitor(target_of(mongod_rs1)) as monitor:
+        before = await monitor.wait_for(settled, PATIENCE)
+        assert monitor._discovery.reseed((f"127.0.0.1:{dead}",)) == before
+
+
+async def test_what_needs_a_person_is_told_at_once(target_of: TargetOf, mongod_rs1: MongoDeployment) -> None:
+    (dead,) = free_ports(1)
+    hosts = [("127.0.0.1", dead), ("127.0.0.1", mongod_rs1.members[0].port)]
+    stranger = CertificateAuthority.create("somebody else")
+    async with TopologyMonitor(target_of(mongod_rs1, hosts=hosts, ca_certificate=stranger.pem)) as monitor:
+        with pytest.raises(MongoError) as caught:
+            await monitor.wait_primary(3600.0)
+    assert caught.value.code == "tls_untrusted"
 
 
 async def test_listeners_come_and_go(target_of: TargetOf, mongod_rs1: MongoDeployment) -> None:

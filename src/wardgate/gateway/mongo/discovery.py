@@ -90,11 +90,12 @@ class Description:
     election_id: bytes | None = None
     max_wire_version: int = 0
     error: str | None = None
+    code: str | None = None  # the error's, where it is one of `errors.Code`
 
     @classmethod
-    def unknown(cls, address: str, error: str | None = None) -> Description:
+    def unknown(cls, address: str, error: str | None = None, code: str | None = None) -> Description:
         """Not reached, or not believed."""
-        return cls(address, error=error)
+        return cls(address, error=error, code=code)
 
     @classmethod
     def of(cls, address: str, hello: Mapping[str, Any]) -> Description:
@@ -183,6 +184,21 @@ class Discovery:
         self._members[told.address] = told
         if told.role is not Role.UNKNOWN:
             self._place(told)
+        return self.topology
+
+    @property
+    def follows_seeds(self) -> bool:
+        """Whether the members are those that we were told to dial: a set names its own, a mongos knows no others."""
+        return self._mode in (_Mode.SHARDED, _Mode.UNKNOWN)
+
+    def reseed(self, seeds: Iterable[str]) -> Topology:
+        """The seeds are these now (Polling SRV Records for mongos Discovery, MongoDB specification)."""
+        wanted = tuple(seeds)
+        if self.follows_seeds and wanted:
+            self._seed_count = len(wanted)
+            self._add(wanted)
+            for address in [each for each in self._members if each not in wanted]:
+                self._drop(address)
         return self.topology
 
     # --- the specification's table -------------------------------------------------------------------------------

@@ -53,10 +53,26 @@ class Code(StrEnum):
     TOPOLOGY_SET_NAME = "topology_set_name"
 
 
+# What does not mend by itself: nobody waits for it. (A name that is not found, or a server that is down, may.)
+LASTING = frozenset(
+    {
+        Code.ADDRESS_REFUSED,
+        Code.NOT_MONGODB,
+        Code.PROTOCOL_ERROR,
+        Code.TLS_CLIENT_CERTIFICATE,
+        Code.TLS_EXPIRED,
+        Code.TLS_HOSTNAME,
+        Code.TLS_NOT_SPOKEN,
+        Code.TLS_NOT_YET_VALID,
+        Code.TLS_UNTRUSTED,
+    }
+)
+
+
 class MongoError(WardgateError):
     """A failure on the way to MongoDB or in its answer. `code` is one of `Code`."""
 
-    def __init__(self, code: Code, message: str) -> None:
+    def __init__(self, code: Code | str, message: str) -> None:
         super().__init__(code, message)
 
 

@@ -168,8 +168,9 @@ class ServerConnection:
                 raise self._protocol_error("its answer has an impossible length")
             return self._decode(head + await self._reader.readexactly(header.length - HEADER_BYTES))
         except asyncio.IncompleteReadError as error:
+            perhaps = "" if self._target.tls is not None or self.hello else ": perhaps it takes TLS connections only"
             raise MongoError(
-                Code.SERVER_CLOSED, f"{quoted(self.address)} closed the connection instead of answering."
+                Code.SERVER_CLOSED, f"{quoted(self.address)} closed the connection instead of answering{perhaps}."
             ) from error
         except TimeoutError:
             raise

@@ -15,11 +15,11 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Self
 
-from .discovery import Description, Discovery, Topology
-from .errors import Code, MongoError
+from .discovery import Description, Discovery, Role, Topology
+from .errors import LASTING, Code, MongoError
 from .login import Login
 from .server import ServerConnection
-from .target import Target
+from .target import SeedSource, Target
 
 Listener = Callable[[Topology], None]
 
@@ -28,6 +28,7 @@ AWAIT = 1.0  # how long a member may hold an awaited hello
 PROBE_TIMEOUT = 2.0  # beyond that, a member that does not answer is lost
 RETRY_FIRST, RETRY_MAX = 0.1, 2.0  # after a failure, doubling
 RETRY_WANTED = 0.25  # at most, while there is no primary: somebody may wait for exactly this member
+RESCAN_SOON = 10.0  # after a look-up of seeds that failed
 
 
 class TopologyMonitor:
@@ -58,6 +59,7 @@ class TopologyMonitor:
         self._stopping: set[asyncio.Task[None]] = set()
         self._hurry: dict[str, asyncio.Event] = {}
         self._changed = asyncio.Event()
+        self._rescan: asyncio.Task[None] | None = None
         self._running = False
 
     @property
@@ -92,6 +94,8 @@ class TopologyMonitor:
         """Begin to watch. Needs a running loop."""
         self._running = True
         self._follow()
+        if self._target.source is not None:
+            self._rescan = asyncio.create_task(self._look_up_again(self._target.source), name="topology seeds")
 
     async def close(self) -> None:
         """Stop watching; no listener is called any more."""
@@ -99,6 +103,9 @@ class TopologyMonitor:
         self._listeners.clear()
         for address in list(self._watches):
             self._stop(address)
+        if self._rescan is not None:
+            self._rescan.cancel()
+            self._stopping.add(self._rescan)
         await asyncio.gather(*self._stopping, return_exceptions=True)
 
     async def __aenter__(self) -> Self:
@@ -123,17 +130,34 @@ class TopologyMonitor:
             return self._topology
 
     async def wait_primary(self, timeout: float) -> str:
-        """The address of the primary, once there is one. Raises MongoError(topology_no_primary, topology_set_name)."""
+        """The address of the primary, once there is one.
+
+        It does not wait where waiting is no use, so that a client gets the reason before it gives up by itself. Raises
+        MongoError(topology_no_primary, topology_set_name, tls_…, …).
+        """
         try:
-            topology = await self.wait_for(lambda seen: seen.primary is not None, timeout)
+            topology = await self.wait_for(lambda seen: seen.primary is not None or self._is_hopeless(), timeout)
         except TimeoutError as error:
             raise self._no_primary() from error
-        assert topology.primary is not None
+        if topology.primary is None:
+            raise self._no_primary()
         return topology.primary
+
+    def _is_hopeless(self) -> bool:
+        """Whether what is wrong needs a person: everybody was looked at, nobody is there, and not for being down."""
+        if self._topology.problem is not None:
+            return True
+        descriptions = self._discovery.descriptions
+        nobody = all(each.role is Role.UNKNOWN and each.error is not None for each in descriptions)
+        return nobody and any(each.code in LASTING for each in descriptions)
 
     def _no_primary(self) -> MongoError:
         if self._topology.problem is not None:
             return MongoError(Code.TOPOLOGY_SET_NAME, self._topology.problem)
+        lasting = [each for each in self._discovery.descriptions if each.code in LASTING]
+        if lasting and self._is_hopeless():
+            assert lasting[0].code is not None
+            return MongoError(lasting[0].code, lasting[0].error or "")
         reasons = " ".join(self.errors().values())
         if reasons:
             return MongoError(Code.TOPOLOGY_NO_PRIMARY, f"There is no primary to talk to. {reasons}")
@@ -158,16 +182,32 @@ class TopologyMonitor:
         watch.cancel()
 
     def _tell(self, description: Description) -> None:
-        if not self._running:
-            return
-        topology = self._discovery.update(description)
+        if self._running:
+            self._take(self._discovery.update(description))
+
+    def _take(self, topology: Topology) -> None:
         self._follow()
         if topology != self._topology:
             self._topology = topology
             loop = asyncio.get_running_loop()
             for listener in self._listeners:
                 loop.call_soon(listener, topology)
-            self._changed.set()  # after the listeners: who waits for a topology finds that they know it
+        # After the listeners: who waits for a topology finds that they know it. A failure that changes none wakes too.
+        self._changed.set()
+
+    async def _look_up_again(self, source: SeedSource) -> None:
+        """While the members are the seeds: ask DNS for them again and again. A failure changes nothing."""
+        pause = source.pause
+        while True:
+            await asyncio.sleep(pause)
+            if not self._discovery.follows_seeds:
+                continue
+            try:
+                seeds, pause = await source.again(self._discovery.addresses, self._target.numbers.tcp_connect)
+            except MongoError:
+                pause = RESCAN_SOON
+            else:
+                self._take(self._discovery.reseed(seeds))
 
     async def _watch(self, address: str) -> None:
         pause = RETRY_FIRST
@@ -178,7 +218,7 @@ class TopologyMonitor:
                 ) as connection:
                     await self._listen(connection)
             except MongoError as error:
-                self._tell(Description.unknown(address, error.message))
+                self._tell(Description.unknown(address, error.message, error.code))
             except Exception as error:  # a bug of ours must not leave an old topology standing as the truth
                 self._tell(Description.unknown(address, "the gateway could not watch it"))
                 asyncio.get_running_loop().call_exception_handler({"message": "topology watch", "exception": error})
@@ -203,7 +243,7 @@ class TopologyMonitor:
                     return
                 hello = await self._next_hello(connection, hello.get("topologyVersion"))
         except MongoError as error:
-            self._tell(Description.unknown(address, error.message))
+            self._tell(Description.unknown(address, error.message, error.code))
 
     async def _next_hello(self, connection: ServerConnection, version: object) -> dict[str, Any]:
         if not isinstance(version, dict):
