@@ -46,6 +46,18 @@ VARIABLES: Final = {
     "WARDGATE_DATABASE_URL": ("`server run`", "Reserved: anything but the embedded database is refused."),
     "WARDGATE_DOMAIN": ("CLI", "The control plane, as `--domain`."),
     "WARDGATE_ENROLMENT_TOKEN": ("`gateway run`, `relay run`", "The enrolment token, needed once."),
+    "WARDGATE_GATEWAY_DNS": (
+        "`gateway run`",
+        "The one DNS server to ask for databases, `address:port`; default: the system's resolver.",
+    ),
+    "WARDGATE_GATEWAY_OIDC_HOSTS": (
+        "`gateway run`",
+        "The hosts that may get the gateway's OIDC token, `db1.example.com,*.example.net`; default: none.",
+    ),
+    "WARDGATE_GATEWAY_OIDC_TOKEN_FILE": (
+        "`gateway run`",
+        "The file with the gateway's OIDC token, for accounts with MONGODB-OIDC; read at every login.",
+    ),
     "WARDGATE_HAPROXY": ("tests, bench", "A haproxy."),
     "WARDGATE_MASTER_KEY": ("`server`", "The master key itself (`wgm1_…`), in place of its file."),
     "WARDGATE_MONGOD": ("demo, tests, bench", "A mongod."),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 from pydantic import SecretStr
 
-from ...api.models import Account, AccountCreate, AccountUpdate
+from ...api.models import Account, AccountCreate, AccountUpdate, Mechanism
 from .. import options
 from ..exits import Exit, ExitError
 from ..forms import build, path
@@ -21,12 +22,36 @@ def resource(function: options.Command) -> options.Command:
     return click.option("--resource", required=True, help="The resource that it is a user of.")(function)
 
 
+_MECHANISMS = click.Choice([each.value for each in Mechanism])
+_WITHOUT_PASSWORD = frozenset({Mechanism.X509, Mechanism.OIDC})
+
+
+def client_certificate(function: options.Command) -> options.Command:
+    """`--client-certificate`, given as `client_certificate`."""
+    return click.option(
+        "--client-certificate",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="PEM file with a client certificate and its private key.",
+    )(function)
+
+
+def _read_certificate(file: Path) -> SecretStr:
+    try:
+        return SecretStr(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExitError(
+            "invalid_certificate_file", f"The client certificate {file} can't be read: give a PEM file.", Exit.USAGE
+        ) from error
+
+
 @click.command()
 @click.argument("name")
 @options.project_id
 @resource
-@click.option("--username", required=True, help="The MongoDB user.")
+@click.option("--mechanism", type=_MECHANISMS, default="auto", show_default=True, help="How it logs in; auto is SCRAM.")
+@click.option("--username", default="", help="The MongoDB user; with MONGODB-AWS the access key's id.")
 @click.option("--password-stdin", is_flag=True, help="Read its password from standard input.")
+@client_certificate
 @click.option("--description", default="", help="What it is for.")
 @click.option("--require-mfa", is_flag=True, help="Ask for MFA at every access.")
 @click.option("--require-reason", is_flag=True, help="Ask for a reason at every access.")
@@ -41,13 +66,21 @@ def add(
     resource: str,
     name: str,
     password_stdin: bool,
+    client_certificate: Path | None,
     no_test: bool,
     as_json: bool,
     **fields: Any,
 ) -> None:
-    """Add the MongoDB user NAME; nothing is saved unless its login works."""
-    password = _password(password_stdin)
-    body = build(AccountCreate, name=name, password=password, **fields)
+    """Add the MongoDB user NAME; nothing is saved unless its login works.
+
+    MONGODB-X509 takes no user and no password but --client-certificate, MONGODB-OIDC none of them: the gateway has the
+    token.
+    """
+    if client_certificate is not None:
+        fields["client_certificate"] = _read_certificate(client_certificate)
+    if password_stdin or fields["mechanism"] not in _WITHOUT_PASSWORD:
+        fields["password"] = _password(password_stdin)
+    body = build(AccountCreate, name=name, **fields)
     with settings.api() as client:
         saved = client.post(
             path("projects", project_id, "resources", resource, "accounts"), Account, body, {"no_test": no_test}
@@ -76,8 +109,14 @@ def list_(settings: Settings, project_id: str, resource: str, as_json: bool) -> 
         print_json(accounts)
         return
     print_table(
-        ("NAME", "USERNAME", "ASKS FOR", "MAXIMUM", "TESTED", "DESCRIPTION"),
-        [(a.name, a.username, _asks_for(a), a.max_duration or "–", when(a.tested_at), a.description) for a in accounts],
+        ("NAME", "USERNAME", "MECHANISM", "ASKS FOR", "MAXIMUM", "TESTED", "DESCRIPTION"),
+        [
+            (
+                *(a.name, a.username, a.mechanism.value, _asks_for(a)),
+                *(a.max_duration or "–", when(a.tested_at), a.description),
+            )
+            for a in accounts
+        ],
         empty=f"No account yet: add one with `wardgate pam account add NAME --resource {resource}`.",
     )
 
@@ -85,7 +124,7 @@ def list_(settings: Settings, project_id: str, resource: str, as_json: bool) -> 
 def _asks_for(account: Account) -> str:
     asked = [word for word, wanted in (("MFA", account.require_mfa), ("reason", account.require_reason)) if wanted]
     if account.needs_password:
-        asked.append("its password again")
+        asked.append("its certificate again" if account.mechanism is Mechanism.X509 else "its password again")
     return ", ".join(asked) or "–"
 
 
@@ -108,7 +147,9 @@ def show(settings: Settings, project_id: str, resource: str, name: str, as_json:
             ("id", found.id),
             ("resource", found.resource),
             ("description", found.description or None),
-            ("username", found.username),
+            ("username", found.username or None),
+            ("mechanism", found.mechanism.value),
+            ("client certificate", _until(found)),
             ("asks for", _asks_for(found)),
             ("maximum duration", found.max_duration or "none"),
             ("administration", "allowed" if found.allow_admin else "refused"),
@@ -117,12 +158,20 @@ def show(settings: Settings, project_id: str, resource: str, name: str, as_json:
     )
 
 
+def _until(account: Account) -> str | None:
+    expires = account.certificate_expires_at
+    return None if expires is None else f"expires {exact(expires)}"
+
+
 @click.command()
 @click.argument("name")
 @options.project_id
 @resource
-@click.option("--username", help="The MongoDB user.")
+@click.option("--mechanism", type=_MECHANISMS, help="How it logs in; the password has to be given again.")
+@click.option("--username", help="The MongoDB user; with MONGODB-AWS the access key's id.")
 @click.option("--password-stdin", is_flag=True, help="Read a new password from standard input.")
+@client_certificate
+@click.option("--no-client-certificate", is_flag=True, help="Take its client certificate away.")
 @click.option("--description", help="What it is for.")
 @click.option("--require-mfa/--no-require-mfa", default=None, help="Ask for MFA at every access.")
 @click.option("--require-reason/--no-require-reason", default=None, help="Ask for a reason at every access.")
@@ -137,6 +186,8 @@ def update(
     resource: str,
     name: str,
     password_stdin: bool,
+    client_certificate: Path | None,
+    no_client_certificate: bool,
     max_duration: str | None,
     no_test: bool,
     as_json: bool,
@@ -146,6 +197,8 @@ def update(
     changes = {field: value for field, value in fields.items() if value is not None}
     if password_stdin:
         changes["password"] = options.password_from_stdin()
+    if client_certificate is not None or no_client_certificate:
+        changes["client_certificate"] = None if client_certificate is None else _read_certificate(client_certificate)
     if max_duration is not None:
         changes["max_duration"] = None if max_duration == "none" else max_duration
     if not changes:

@@ -31,7 +31,9 @@ def _read_ca(file: Path | None) -> str | None:
 @click.argument("name")
 @options.project_id
 @click.option("--gateway", required=True, help="The gateway that reaches it.")
-@click.option("--connection-string", required=True, help="mongodb://host:port,…/?options, without user and database.")
+@click.option(
+    "--connection-string", required=True, help="mongodb://host:port,…/?options, or mongodb+srv://name."
+)
 @click.option("--database", default="admin", show_default=True, help="The authentication database.")
 @click.option("--ca-certificate", type=click.Path(path_type=Path, dir_okay=False), help="PEM file of the CA.")
 @click.option("--no-ssl", is_flag=True, help="Speak to MongoDB in clear.")
@@ -124,7 +126,7 @@ def _tls_words(resource: Resource) -> str:
 @click.argument("name")
 @options.project_id
 @click.option("--gateway", help="The gateway that reaches it.")
-@click.option("--connection-string", help="mongodb://host:port,…/?options, without user and database.")
+@click.option("--connection-string", help="mongodb://host:port,…/?options, or mongodb+srv://name.")
 @click.option("--database", help="The authentication database.")
 @click.option("--ca-certificate", type=click.Path(path_type=Path, dir_okay=False), help="PEM file of the CA.")
 @click.option("--no-ca-certificate", is_flag=True, help="Go back to the system's authorities.")
