@@ -54,6 +54,8 @@ def outage(
     folder: Path,
     *,
     seconds: float = 0.0,
+    before: float = BEFORE_S,
+    after: float = AFTER_S,
     timed: bool = True,
     **job: Any,
 ) -> list[Line]:
@@ -68,7 +70,7 @@ def outage(
         for load in loads:
             load.wait_ready()
         began = time.monotonic()
-        time.sleep(BEFORE_S)
+        time.sleep(before)
         harmed = time.monotonic()
         repair = fault.harm(deployment)
         time.sleep(fault.last)
@@ -79,7 +81,7 @@ def outage(
             _wait_recovered(loads, time.monotonic())
             time.sleep(2.0)
             repair()
-        time.sleep(max(AFTER_S, began + seconds - time.monotonic()))
+        time.sleep(max(after, began + seconds - time.monotonic()))
         until = time.monotonic()
         for load in loads:
             load.stop()

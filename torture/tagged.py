@@ -43,6 +43,11 @@ class TaggedLoad:
             thread.start()
         return self
 
+    @staticmethod
+    def now() -> float:
+        """The clock of `answered`."""
+        return time.monotonic()
+
     def stop(self) -> None:
         """No new commands."""
         self._stop.set()

@@ -56,12 +56,24 @@ class Way:
 class World:
     """A running deployment with wardgate before it."""
 
-    def __init__(self, folder: Path, deployment: MongoDeployment, direct: str | None = None) -> None:
-        """`direct`: the URI of the direct way, where it is not simply the deployment's own."""
+    def __init__(
+        self,
+        folder: Path,
+        deployment: MongoDeployment,
+        direct: str | None = None,
+        *,
+        stack: Stack | None = None,
+        resource: str = RESOURCE,
+    ) -> None:
+        """`direct`: the URI of the direct way, where it is not simply the deployment's own.
+
+        A given `stack` runs already, and `resource` with the account `rw` is in it.
+        """
         self.folder = folder
         self.deployment = deployment
         self.direct = direct or deployment.uri(deployment.rw)
-        self.stack = Stack(folder / "stack")
+        self.stack = stack or Stack(folder / "stack")
+        self.resource = resource
         self.access: Access | None = None
 
     @classmethod
@@ -88,7 +100,7 @@ class World:
     def open(self) -> Access:
         """The session that the loads go through; a new one if the last has ended."""
         if self.access is None or self.access.process.returncode is not None:
-            self.access = self.stack.access(RESOURCE, ACCOUNT, "4h")
+            self.access = self.stack.access(self.resource, ACCOUNT, "4h")
         return self.access
 
     def ways(self, drivers: Sequence[str] = DRIVERS, routes: Sequence[str] = ROUTES) -> list[Way]:
