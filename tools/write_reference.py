@@ -65,6 +65,7 @@ VARIABLES: Final = {
     "WARDGATE_NODE": ("tests", "A Node."),
     "WARDGATE_PG_BIN": ("tests", "The folder of PostgreSQL's programs."),
     "WARDGATE_TOKEN": ("CLI", "An access token, in place of the stored login."),
+    "WARDGATE_URI": ("clients", "Set by `pam db access -- CLIENT`: the session's URI."),
 }
 END_REASONS: Final = {
     EndReason.CLIENT_CLOSED: "The user ended it: Ctrl+C or SIGTERM at the local proxy.",

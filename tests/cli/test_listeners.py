@@ -46,5 +46,6 @@ def test_a_port_in_use_on_ipv6_only_is_refused_too() -> None:
 def test_a_closed_listener_gives_its_port_back() -> None:
     first = bind(None, 0)
     first.close()
+    assert first.port is not None
     second = bind(None, first.port)
     second.close()

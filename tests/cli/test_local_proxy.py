@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from wardgate.api.models import Session, SessionGrant, SessionStatus
-from wardgate.cli.access.listeners import Listener, bind
 from wardgate.cli.access.dialler import SessionOverError, Way
 from wardgate.cli.access.link import End
+from wardgate.cli.access.listeners import Listener, Loopback
 from wardgate.cli.access.proxy import InterruptedBeforeReadyError, LocalProxy
 from wardgate.cli.access.view import EndFacts, ReadyFacts
 from wardgate.cli.exits import Exit, ExitError, exit_code_of_end
@@ -143,6 +143,7 @@ class RecordingView:
     def __init__(self) -> None:
         self.is_ready: asyncio.Future[ReadyFacts] = asyncio.get_running_loop().create_future()
         self.notices: list[str] = []
+        self.changes: list[ReadyFacts] = []
         self.reconnections: asyncio.Queue[str] = asyncio.Queue()
 
     def ready(self, facts: ReadyFacts) -> None:
@@ -153,6 +154,9 @@ class RecordingView:
 
     def reconnected(self, route: str) -> None:
         self.reconnections.put_nowait(route)
+
+    def members_changed(self, facts: ReadyFacts) -> None:
+        self.changes.append(facts)
 
     def connections(self, count: int) -> None:
         pass
@@ -185,8 +189,9 @@ class Scene:
         )
         self.gateway = Gateway()
         self.view = RecordingView()
-        self.main: Listener = bind(None, 0)
-        self.proxy = LocalProxy(grant, self.gateway, self.main, self.view, replace(DEFAULT, **numbers))
+        doors = Loopback()
+        self.main: Listener = doors.main
+        self.proxy = LocalProxy(grant, self.gateway, doors, self.view, replace(DEFAULT, **numbers))
         self.running = asyncio.create_task(self.proxy.run())
 
     async def control(self) -> GatewayEnd:

@@ -83,7 +83,10 @@ _PAM = {
     "db": Place("wardgate.cli.main:db", "Reach a database."),
     "session": Place("wardgate.cli.main:session", "Who reached what, and every command."),
 }
-_DB = {"access": Place(f"{_HERE}.access:access", "Open a session and listen for MongoDB clients on loopback.")}
+_DB = {
+    "access": Place(f"{_HERE}.access:access", "Open a session and listen for MongoDB clients on loopback."),
+    "uri": Place(f"{_HERE}.uri:uri", "Print the URI of a session that is open on this machine."),
+}
 _TOP = {
     "demo": Place("wardgate.demo.command:cli", "Everything on this machine, against a real MongoDB.", "all"),
     "login": Place(f"{_HERE}.login:login", "Log in to a control plane."),

@@ -8,18 +8,19 @@ way to the gateway is `link`'s business; the listeners keep their ports meanwhil
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
-from collections.abc import Mapping
-from urllib.parse import quote
 
 from ...api.models import SessionGrant
 from ...errors import WardgateError
 from ...numbers import Numbers
 from ...tunnel import frames
 from .link import Dialler, End, Link
-from .listeners import Listener, bind
-from .owner import Owner, owner_of_peer
+from .listeners import Doors, Listener
+from .owner import Owner, owner_of_peer, owner_of_unix_peer
 from .pump import Side, TunnelSide, join
+from .uris import LocalLogin, uris_of
 from .view import ReadyFacts, View
 
 _BYE_SECONDS = 1.0  # how long the gateway may take to confirm a Ctrl+C
@@ -47,12 +48,13 @@ class _Accepted(Side):
 
 
 class LocalProxy:
-    """Runs one granted session. `main` is bound already, so that a port in use costs no session."""
+    """Runs one granted session. The main door is there already, so that a port in use costs no session."""
 
-    def __init__(self, grant: SessionGrant, dialler: Dialler, main: Listener, view: View, numbers: Numbers) -> None:
+    def __init__(self, grant: SessionGrant, dialler: Dialler, doors: Doors, view: View, numbers: Numbers) -> None:
         self._grant = grant
         self._view = view
-        self._main = main
+        self._doors = doors
+        self._main = doors.main
         self._members: dict[str, Listener] = {}
         self._link = Link(
             dialler, numbers, gateway=grant.session.gateway, expires_at=grant.session.expires_at, say=view.notice
@@ -114,16 +116,32 @@ class LocalProxy:
     # --- listeners ------------------------------------------------------------------------------------------------
 
     async def _take(self, topology: frames.Topology) -> None:
-        self._topology = topology
-        wanted = {member.address for member in topology.members} if topology.kind == "replica_set" else set()
+        before, self._topology = self._topology, topology
+        split = topology.kind in ("replica_set", "sharded") and not self._doors.single
+        wanted = {member.address for member in topology.members} if split else set()
         for address in sorted(wanted - self._members.keys()):
-            listener = bind(address, 0)
+            listener = self._doors.open(address)
             self._members[address] = listener
             await self._listen(listener)
         if not self._main.servers:
             await self._listen(self._main)
         members = {address: listener.address for address, listener in self._members.items() if address in wanted}
-        self._link.send(frames.Listeners(main=self._main.address, members=members))
+        self._link.send(frames.Listeners(main=self._main.address, members=members, single=self._doors.single))
+        if self._ready and before is not None:
+            self._tell_change(before, topology)
+
+    def _tell_change(self, before: frames.Topology, now: frames.Topology) -> None:
+        """What a person would wonder about: who is primary, and whether there are other members."""
+        if now.kind == "replica_set" and _primary(before) != _primary(now):
+            primary = _primary(now)
+            if primary is None:
+                self._view.notice("warning", "The set has no primary now; what needs one waits for it.")
+            else:
+                listener = self._members.get(primary)
+                where = f" ({listener.address})" if listener is not None else ""
+                self._view.notice("info", f"The primary is {primary}{where} now.")
+        if _uris_depend_on(before) != _uris_depend_on(now):
+            self._view.members_changed(self._facts())
 
     async def _listen(self, listener: Listener) -> None:
         await listener.start(lambda: _Accepted(self, listener))
@@ -137,30 +155,51 @@ class LocalProxy:
 
     def _facts(self) -> ReadyFacts:
         session, topology = self._grant.session, self._topology
-        roles = {} if topology is None else {member.address: member.role for member in topology.members}
-        members = [
-            {"address": listener.address, "role": roles.get(address, "unknown"), "member": address}
-            for address, listener in self._members.items()
-        ] or [{"address": self._main.address, "role": role, "member": address} for address, role in roles.items()]
+        assert topology is not None
+        roles = {member.address: member.role for member in topology.members}
+        seeds = {
+            member: listener.address
+            for member, listener in self._members.items()
+            if roles.get(member, "arbiter") != "arbiter"
+        }
+        login = self._login()
+        uris = uris_of(
+            self._main.address,
+            seeds,
+            kind=topology.kind,
+            set_name=topology.set_name,
+            single=self._doors.single,
+            login=login if session.local_auth else None,
+        )
         return ReadyFacts(
             session_id=session.id,
             resource=session.resource,
             account=session.account,
-            uri=f"mongodb://{self._main.address}/",
-            replica_set_uri=self._replica_set_uri(roles),
+            uri=uris.main,
+            shown_uri=uris.shown,
+            replica_set_uri=uris.set_uri,
             port=self._main.port,
-            members=members,
+            members=self._listed(topology),
             expires_at=session.expires_at,
             granted_s=self._grant.granted_s,
+            login=login,
+            local_auth=session.local_auth,
         )
 
-    def _replica_set_uri(self, roles: Mapping[str, str]) -> str | None:
-        if self._topology is None or self._topology.kind != "replica_set" or not self._topology.set_name:
-            return None
-        seeds = [listener.address for member, listener in self._members.items() if roles.get(member) != "arbiter"]
-        # The name is the database's word: quoted, it can neither bring options of its own nor move a cursor.
-        name = quote(self._topology.set_name, safe="")
-        return f"mongodb://{','.join(seeds)}/?replicaSet={name}" if seeds else None
+    def _login(self) -> LocalLogin | None:
+        password = self._grant.local_password
+        return None if password is None else LocalLogin(self._grant.session.account, password)
+
+    def _listed(self, topology: frames.Topology) -> list[dict[str, str]]:
+        """Each member with the address that leads to it; where there is the main one only, what is behind that."""
+        if self._members:
+            return [
+                {"address": self._members[each.address].address, "role": each.role, "member": each.address}
+                for each in topology.members
+                if each.address in self._members
+            ]
+        behind = [each for each in topology.members if each.role == "primary"] or topology.members
+        return [{"address": self._main.address, "role": each.role, "member": each.address} for each in behind[:1]]
 
     # --- client connections ---------------------------------------------------------------------------------------
 
@@ -176,9 +215,7 @@ class LocalProxy:
         task.add_done_callback(self._serving.discard)
 
     def _is_ours(self, transport: asyncio.Transport) -> bool:
-        sock = transport.get_extra_info("socket")
-        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        owner = owner_of_peer(sock.family, peer[:2], local[:2]) if peer and local else Owner.OTHERS
+        owner = _owner(transport)
         if owner is Owner.UNKNOWN and not self._owner_told:
             self._owner_told = True
             self._view.notice(
@@ -218,8 +255,7 @@ class LocalProxy:
     # --- the end --------------------------------------------------------------------------------------------------
 
     def _stop_listening(self) -> None:
-        for listener in (self._main, *self._members.values()):
-            listener.close()
+        self._doors.close()
 
     async def _shut(self) -> None:
         self._stop_listening()
@@ -236,3 +272,20 @@ def _drop(*sides: Side) -> None:
     for side in sides:
         if side.transport is not None:
             side.transport.abort()
+
+
+def _owner(transport: asyncio.Transport) -> Owner:
+    sock = transport.get_extra_info("socket")
+    if sock.family == socket.AF_UNIX:
+        with socket.socket(fileno=os.dup(sock.fileno())) as same:  # uvloop's own object has no getsockopt
+            return owner_of_unix_peer(same)
+    peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    return owner_of_peer(sock.family, peer[:2], local[:2]) if peer and local else Owner.OTHERS
+
+
+def _primary(topology: frames.Topology) -> str | None:
+    return next((member.address for member in topology.members if member.role == "primary"), None)
+
+
+def _uris_depend_on(topology: frames.Topology) -> set[str]:
+    return {member.address for member in topology.members if member.role != "arbiter"}

@@ -1,6 +1,7 @@
 """From a granted request to the end of its session: keys, loop, signals and the last word.
 
-The private key is made here and lives in this process's memory only; core dumps are switched off while it does.
+The private key is made here and lives in memory only; core dumps are switched off while it does. With a client, what
+serves the session is a process of its own (see `job`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ... import __version__
 from ...api.models import (
@@ -37,9 +40,13 @@ from ..forms import path
 from ..settings import Settings
 from .dialler import SessionOverError, TunnelDialler
 from .link import End
-from .listeners import Listener, bind
+from .listeners import Doors, Loopback, SocketFolder
 from .proxy import InterruptedBeforeReadyError, LocalProxy
-from .view import EndFacts, TerminalView, View
+from .state import StateFile
+from .view import BesideClient, EndFacts, Quiet, ReadyFacts, TerminalView, View, Views
+
+if TYPE_CHECKING:
+    from .client import Client
 
 _ROUTES_SECONDS = 4.0
 _SUMMARY_SECONDS = 1.5  # what the control plane may take to tell the counts; then the summary goes without
@@ -47,29 +54,57 @@ _SUMMARY_SECONDS = 1.5  # what the control plane may take to tell the counts; th
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the user asked for, checked."""
+    """What the user asked for, checked. `client` is a program with its arguments, or nothing."""
 
     project_id: str
     resource: str
     account: str
     duration: timedelta
     duration_text: str
-    port: int
-    reason: str | None
+    port: int = 0
+    reason: str | None = None
+    local_auth: bool = False
+    sockets: bool = False
+    single: bool = False
+    client: tuple[str, ...] = ()
+
+
+class _Starter(Quiet):
+    """The view that starts the client once the session is ready."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def ready(self, facts: ReadyFacts) -> None:
+        self._client.start(facts)
 
 
 def run_access(settings: Settings, wish: Wish, view: View) -> int:
     """Open the session, serve it, and return the exit code."""
+    if wish.client:
+        from . import job
+
+        job.check(wish.client)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    main = bind(None, wish.port)  # first, so that a port in use opens no session
+    # First, so that a port in use opens no session.
+    doors = SocketFolder(single=wish.single) if wish.sockets else Loopback(wish.port, single=wish.single)
     try:
         key = certs.make_key()
         grant = _request(settings, wish, key, view)
         for notice in grant.notices:
             view.notice("info", notice)
-        return _serve(settings, grant, key, main, view)
+        serve = partial(_serve, settings, wish, grant, key, doors, view)
+        if not wish.client:
+            return serve(None)
+        return job.run_in_front(wish.client, lambda line: serve(_client(wish, line)), doors.forget)
     finally:
-        main.close()
+        doors.close()
+
+
+def _client(wish: Wish, line: socket.socket) -> Client:
+    from .client import Client
+
+    return Client(wish.client, line)
 
 
 def _request(settings: Settings, wish: Wish, key: certs.PrivateKey, view: View) -> SessionGrant:
@@ -79,6 +114,7 @@ def _request(settings: Settings, wish: Wish, key: certs.PrivateKey, view: View) 
         duration=wish.duration_text,
         reason=wish.reason,
         csr=certs.csr_to_pem(certs.make_csr(key)),
+        local_auth=wish.local_auth,
         client=ClientFacts(
             version=__version__,
             platform=f"{platform.system()} {platform.machine()}"[:128],
@@ -93,14 +129,27 @@ def _request(settings: Settings, wish: Wish, key: certs.PrivateKey, view: View) 
                 SessionGrant,
                 body if challenge is None else body.model_copy(update={"mfa_challenge": challenge}),
             ),
-            may_ask=isinstance(view, TerminalView),
+            may_ask=isinstance(view, TerminalView | BesideClient),
         )
 
 
-def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View) -> int:
+def _serve(
+    settings: Settings,
+    wish: Wish,
+    grant: SessionGrant,
+    key: certs.PrivateKey,
+    doors: Doors,
+    view: View,
+    client: Client | None,
+) -> int:
     started = time.monotonic()
+    state = _state(settings, wish, doors)
+    state.begin(grant.session.id)
+    if state.trouble is not None:
+        view.notice("warning", state.trouble)
+    views = Views(state, view) if client is None else Views(state, view, _Starter(client))
     try:
-        end, connections = loop.run(_live(settings, grant, key, main, view))
+        end, connections = loop.run(_live(settings, grant, key, doors, views, client))
     except InterruptedBeforeReadyError:
         _abandon(settings, grant.session.id)
         return int(Exit.INTERRUPTED)
@@ -108,10 +157,11 @@ def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main:
         _abandon(settings, grant.session.id)
         raise
     finally:
-        view.close()
+        views.close()
     if not end.confirmed:
         _abandon(settings, grant.session.id)
-    counted = _counted(settings, grant.session.id)
+    # Whoever runs a client has its output to look at: nothing to wait for.
+    counted = _counted(settings, grant.session.id) if client is None else None
     view.ended(
         EndFacts(
             session_id=grant.session.id,
@@ -121,23 +171,36 @@ def _serve(settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main:
             connections=connections,
             commands=None if counted is None else counted.commands,
             errors=None if counted is None else counted.errors,
+            client_exit=None if client is None else client.exit_code,
         )
     )
-    return exit_code_of_end(end.reason)
+    of_session = exit_code_of_end(end.reason)
+    return of_session if client is None else client.outcome(of_session)
+
+
+def _state(settings: Settings, wish: Wish, doors: Doors) -> StateFile:
+    sockets = doors.folder if isinstance(doors, SocketFolder) else None
+    return StateFile(settings.folder, settings.domain(), wish.project_id, sockets)
 
 
 async def _live(
-    settings: Settings, grant: SessionGrant, key: certs.PrivateKey, main: Listener, view: View
+    settings: Settings, grant: SessionGrant, key: certs.PrivateKey, doors: Doors, view: View, client: Client | None
 ) -> tuple[End, int]:
     async def ask() -> Sequence[Route]:
         return await asyncio.to_thread(_routes, settings, grant.session.id)
 
     dialler = TunnelDialler(grant, key, DEFAULT, ask)
-    proxy = LocalProxy(grant, dialler, main, view, DEFAULT)
-    running = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        running.add_signal_handler(number, proxy.interrupt)
+    proxy = LocalProxy(grant, dialler, doors, view, DEFAULT)
+    if client is not None:
+        await client.attach(proxy.interrupt)
+    else:
+        running = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            running.add_signal_handler(number, proxy.interrupt)
     end = await proxy.run()
+    if client is not None and client.running:
+        view.notice("warning", f"The session is over ({end.reason}); {client.name} is asked to end.")
+        await client.end()
     return end, proxy.connections
 
 
