@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import settings
@@ -20,6 +21,7 @@ KEY = bytes(32)
 GATEWAY = ids.from_bytes(Kind.GATEWAY, b"g" * 16)
 SESSIONS = [ids.from_bytes(Kind.SESSION, bytes([n]) * 16) for n in range(3)]
 UNTIL = 1000
+ONE, TWO = "1" * 32, "2" * 32  # instances
 
 
 def name_of(session: str, gateway: str = GATEWAY, until: int = UNTIL) -> ServerName:
@@ -43,13 +45,13 @@ def ticket(number: int) -> bytes:
 
 def test_a_stream_takes_a_waiting_dial_back_and_another_is_asked_for() -> None:
     switch = board()
-    assert switch.attach(GATEWAY, "control") == []
+    assert switch.attach(GATEWAY, ONE, "control") == []
     asked = switch.register(GATEWAY, "control", 1, 0.0)
     assert asked == [do.Send("control", frames.Idle(tickets=[ticket(1).hex()]))]
     assert switch.dial_back(ticket(1), "leg", 1.0) == [do.Watch("leg")]
     route = Route(SESSIONS[0], GATEWAY, UNTIL)
     assert switch.route(name_of(SESSIONS[0]), "client", 0.0, 2.0) == [
-        do.Join("client", "leg", route),
+        do.Join("client", "leg", route, ONE),
         do.Send("control", frames.Idle(tickets=[ticket(2).hex()])),
     ]
     assert switch.statistics()["joined"] == 1
@@ -59,30 +61,30 @@ def test_a_stream_takes_a_waiting_dial_back_and_another_is_asked_for() -> None:
 
 def test_without_one_the_gateway_is_asked_and_the_oldest_route_is_served_first() -> None:
     switch = board()
-    switch.attach(GATEWAY, "control")
+    switch.attach(GATEWAY, ONE, "control")
     assert switch.register(GATEWAY, "control", 0, 0.0) == [do.Send("control", frames.Ping())]
     for number, client in enumerate(("first", "second"), 1):
         sent = switch.route(name_of(SESSIONS[0]), client, 0.0, 0.0)
         assert sent == [do.Send("control", frames.Dial(ticket=ticket(number).hex()))]
     route = Route(SESSIONS[0], GATEWAY, UNTIL)
-    assert switch.dial_back(ticket(2), "leg", 1.0) == [do.Join("first", "leg", route)]
+    assert switch.dial_back(ticket(2), "leg", 1.0) == [do.Join("first", "leg", route, ONE)]
     assert switch.expire(5.0) == [do.Refuse("second", Rule.DIAL_BACK_LATE)]
     assert switch.dial_back(ticket(1), "late", 6.0) == [do.Watch("late")]
 
 
 def test_dead_dial_backs_are_not_given_out() -> None:
     switch = board(dead={"dead"})
-    switch.attach(GATEWAY, "control")
+    switch.attach(GATEWAY, ONE, "control")
     switch.register(GATEWAY, "control", 2, 0.0)
     switch.dial_back(ticket(1), "dead", 0.0)
     switch.dial_back(ticket(2), "good", 0.0)
     actions = switch.route(name_of(SESSIONS[0]), "client", 0.0, 0.0)
-    assert actions[:2] == [do.Drop("dead"), do.Join("client", "good", Route(SESSIONS[0], GATEWAY, UNTIL))]
+    assert actions[:2] == [do.Drop("dead"), do.Join("client", "good", Route(SESSIONS[0], GATEWAY, UNTIL), ONE)]
 
 
 def test_a_ticket_is_single_use_bound_and_short_lived() -> None:
     switch = board()
-    switch.attach(GATEWAY, "control")
+    switch.attach(GATEWAY, ONE, "control")
     switch.register(GATEWAY, "control", 2, 0.0)
     switch.dial_back(ticket(1), "one", 0.0)
     assert switch.dial_back(ticket(1), "again", 0.0) == [do.Drop("again", Rule.TICKET_UNKNOWN)]
@@ -95,7 +97,7 @@ def test_a_ticket_is_single_use_bound_and_short_lived() -> None:
 
 def test_expired_tickets_are_replaced() -> None:
     switch = board()
-    switch.attach(GATEWAY, "control")
+    switch.attach(GATEWAY, ONE, "control")
     switch.register(GATEWAY, "control", 1, 0.0)
     assert switch.expire(9.0) == []
     assert switch.expire(10.0) == [do.Send("control", frames.Idle(tickets=[ticket(2).hex()]))]
@@ -105,9 +107,9 @@ def test_refusals() -> None:
     switch = board(streams=1)
     client = "client"
     assert switch.route(name_of(SESSIONS[0]), client, 0.0, 0.0) == [do.Refuse(client, Rule.GATEWAY_ABSENT)]
-    switch.attach(GATEWAY, "control")
+    switch.attach(GATEWAY, ONE, "control")
     assert switch.route(name_of(SESSIONS[0]), client, UNTIL, 0.0) == [do.Refuse(client, RouteRule.EXPIRED)]
-    switch.withdraw(GATEWAY, SESSIONS[0], UNTIL, 0.0)
+    switch.withdraw(GATEWAY, "control", SESSIONS[0], UNTIL, 0.0)
     assert switch.route(name_of(SESSIONS[0]), client, 0.0, 0.0) == [do.Refuse(client, Rule.WITHDRAWN)]
     switch.route(name_of(SESSIONS[1]), client, 0.0, 0.0)
     assert switch.route(name_of(SESSIONS[1]), client, 0.0, 0.0) == [do.Refuse(client, Rule.TOO_MANY_STREAMS)]
@@ -116,38 +118,106 @@ def test_refusals() -> None:
 def test_a_gateway_withdraws_only_its_own() -> None:
     other = ids.from_bytes(Kind.GATEWAY, b"o" * 16)
     switch = board()
-    switch.attach(GATEWAY, "control")
-    switch.withdraw(other, SESSIONS[0], UNTIL, 0.0)
+    switch.attach(GATEWAY, ONE, "control")
+    switch.attach(other, TWO, "theirs")
+    switch.withdraw(other, "theirs", SESSIONS[0], UNTIL, 0.0)
+    switch.withdraw(GATEWAY, "theirs", SESSIONS[0], UNTIL, 0.0)
     assert not isinstance(switch.route(name_of(SESSIONS[0]), "client", 0.0, 0.0)[0], do.Refuse)
 
 
 def test_withdrawals_are_forgotten_when_their_tokens_are_worthless() -> None:
     switch = board()
-    switch.withdraw(GATEWAY, SESSIONS[0], 10, 0.0)
-    switch.withdraw(GATEWAY, SESSIONS[1], 20, 11.0)
+    switch.attach(GATEWAY, ONE, "control")
+    switch.withdraw(GATEWAY, "control", SESSIONS[0], 10, 0.0)
+    switch.withdraw(GATEWAY, "control", SESSIONS[1], 20, 11.0)
     assert switch.statistics()["withdrawn"] == 1
 
 
 def test_revocation_cuts_and_keeps_out() -> None:
     switch = board()
-    switch.attach(GATEWAY, "control")
+    switch.attach(GATEWAY, ONE, "control")
     switch.route(name_of(SESSIONS[0]), "client", 0.0, 0.0)
     assert switch.revoke([GATEWAY]) == [
         do.Refuse("client", Rule.GATEWAY_ABSENT),
         do.Hang("control", Rule.GATEWAY_REVOKED),
     ]
-    assert switch.attach(GATEWAY, "again") == [do.Hang("again", Rule.GATEWAY_REVOKED)]
+    assert switch.attach(GATEWAY, ONE, "again") == [do.Hang("again", Rule.GATEWAY_REVOKED)]
     switch.revoke([])
-    assert switch.attach(GATEWAY, "again") == []
+    assert switch.attach(GATEWAY, ONE, "again") == []
 
 
 def test_a_newer_control_connection_replaces_the_older_whose_end_means_nothing() -> None:
     switch = board()
-    switch.attach(GATEWAY, "old")
-    assert switch.attach(GATEWAY, "new") == [do.Hang("old")]
+    switch.attach(GATEWAY, ONE, "old")
+    assert switch.attach(GATEWAY, ONE, "new") == [do.Hang("old")]
     assert switch.detach(GATEWAY, "old") == []
     assert switch.register(GATEWAY, "old", 4, 0.0) == []
     assert switch.gateways == [GATEWAY]
+
+
+# --- instances --------------------------------------------------------------------------------------------------------
+
+
+CONTROL = {ONE: "control one", TWO: "control two"}
+
+
+def pool(*instances: str) -> Switchboard:
+    """A board with these instances connected, each with one dial-back waiting that bears its tag."""
+    switch = board()
+    for instance in instances:
+        switch.attach(GATEWAY, instance, CONTROL[instance])
+        [asked] = switch.register(GATEWAY, CONTROL[instance], 1, 0.0)
+        assert isinstance(asked, do.Send)
+        assert isinstance(asked.frame, frames.Idle)
+        assert switch.dial_back(bytes.fromhex(asked.frame.tickets[0]), instance, 0.0) == [do.Watch(instance)]
+    return switch
+
+
+def goes_to(switch: Switchboard, session: str, instance: str | None = None) -> Any:
+    """The instance that a stream is joined to, or the rule that refuses it."""
+    [action, *_] = switch.route(replace(name_of(session), instance=instance), "client", 0.0, 0.0)
+    return action.rule if isinstance(action, do.Refuse) else action.instance if isinstance(action, do.Join) else action
+
+
+def test_a_stream_that_names_an_instance_goes_there_or_nowhere() -> None:
+    for wanted in (ONE, TWO):
+        assert goes_to(pool(ONE, TWO), SESSIONS[0], wanted) == wanted
+    assert goes_to(pool(ONE), SESSIONS[0], TWO) is Rule.GATEWAY_ABSENT
+
+
+def test_a_stream_that_names_none_goes_the_same_way_on_every_relay() -> None:
+    for session in SESSIONS:
+        assert goes_to(pool(ONE, TWO), session) == goes_to(pool(TWO, ONE), session)
+    many = [ids.from_bytes(Kind.SESSION, bytes([n]) * 16) for n in range(40)]
+    assert {goes_to(pool(ONE, TWO), session) for session in many} == {ONE, TWO}
+
+
+def test_the_end_of_one_instance_is_not_the_others() -> None:
+    switch = pool(ONE, TWO)
+    assert switch.detach(GATEWAY, CONTROL[ONE]) == [do.Drop(ONE)]
+    assert switch.gateways == [GATEWAY]
+    assert goes_to(switch, SESSIONS[0]) == TWO
+    switch.detach(GATEWAY, CONTROL[TWO])
+    assert switch.gateways == []
+
+
+def test_a_withdrawal_is_the_word_of_the_instance_that_says_it() -> None:
+    """One that was fenced may have ended what goes on elsewhere."""
+    switch = pool(ONE, TWO)
+    switch.withdraw(GATEWAY, CONTROL[ONE], SESSIONS[0], UNTIL, 0.0)
+    assert goes_to(switch, SESSIONS[0], ONE) is Rule.WITHDRAWN
+    assert goes_to(switch, SESSIONS[0]) == TWO
+    switch.withdraw(GATEWAY, CONTROL[TWO], SESSIONS[0], UNTIL, 0.0)
+    assert goes_to(switch, SESSIONS[0]) is Rule.WITHDRAWN
+
+
+def test_one_instance_is_revoked_and_the_others_stay() -> None:
+    switch = pool(ONE, TWO)
+    assert switch.revoke([], [ONE]) == [do.Drop(ONE), do.Hang(CONTROL[ONE], Rule.GATEWAY_REVOKED)]
+    assert switch.is_revoked(GATEWAY, ONE)
+    assert not switch.is_revoked(GATEWAY, TWO)
+    assert switch.attach(GATEWAY, ONE, "again") == [do.Hang("again", Rule.GATEWAY_REVOKED)]
+    assert goes_to(switch, SESSIONS[0]) == TWO
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -175,7 +245,7 @@ class AnyOrder(RuleBasedStateMachine):
                 case do.Send(control, frames.Dial(ticket=one)):
                     assert control == self.control
                     self.open_tickets.append(bytes.fromhex(one))
-                case do.Join(client, gateway, route):
+                case do.Join(client, gateway, route, _):
                     assert client in self.clients
                     self.clients.discard(str(client))
                     assert gateway in self.waiting or gateway == arriving
@@ -197,7 +267,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def connect(self) -> None:
         older, self.control = self.control, f"control{next(self.count)}"
-        actions = self.switch.attach(GATEWAY, self.control)
+        actions = self.switch.attach(GATEWAY, ONE, self.control)
         assert (do.Hang(older) in actions) == (older is not None)
         self.open_tickets.clear()
         self.run(actions)

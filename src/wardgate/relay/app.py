@@ -113,7 +113,7 @@ async def _serve(
             stop.set()
 
     async def answered(answer: RelayHeartbeatAnswer) -> None:
-        server.set_revoked(answer.revoked)
+        server.set_revoked(answer.revoked, answer.revoked_instances)
 
     def renewed(identity: MachineIdentity) -> None:
         server.set_credentials(identity.credentials)

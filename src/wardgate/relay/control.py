@@ -10,7 +10,7 @@ from typing import Protocol, cast
 from ..net import logs
 from ..numbers import Numbers
 from ..tunnel import frames
-from ..tunnel.names import RELAY_ALPN, GatewayIdentity, IdentityError, peer_identity
+from ..tunnel.names import RELAY_ALPN, GatewayIdentity, IdentityError, peer_certificate
 
 _log = logs.get("relay.control")
 
@@ -18,8 +18,8 @@ _log = logs.get("relay.control")
 class Board(Protocol):
     """Who is told."""
 
-    def gateway_up(self, gateway_id: str, control: GatewayControl) -> None:
-        """The handshake is done and the certificate names this gateway."""
+    def gateway_up(self, gateway_id: str, instance: str, control: GatewayControl) -> None:
+        """The handshake is done and the certificate names this gateway; `instance` is the tag of its key."""
 
     def gateway_frame(self, gateway_id: str, control: GatewayControl, frame: frames.Frame) -> None:
         """A frame came."""
@@ -45,17 +45,18 @@ class GatewayControl(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are no subclass
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         try:
-            identity = peer_identity(tls.getpeercert(binary_form=True) or b"")
+            known = peer_certificate(tls.getpeercert(binary_form=True) or b"")
         except IdentityError:
-            identity = None
-        if not isinstance(identity, GatewayIdentity) or tls.selected_alpn_protocol() != RELAY_ALPN:
+            known = None
+        identity = None if known is None else known.identity
+        if known is None or not isinstance(identity, GatewayIdentity) or tls.selected_alpn_protocol() != RELAY_ALPN:
             _log.warning("control connection refused", peer=transport.get_extra_info("peername"))
             self._transport.abort()
             return
         self._gateway_id = identity.gateway_id
         self._heard_at = monotonic()
         self._timer = asyncio.get_running_loop().call_later(self._numbers.control_ping, self._tick)
-        self._board.gateway_up(identity.gateway_id, self)
+        self._board.gateway_up(identity.gateway_id, known.tag, self)
 
     def data_received(self, data: bytes) -> None:
         """Hand frames on; a malformed one ends the connection."""
@@ -88,9 +89,11 @@ class GatewayControl(asyncio.Protocol):
             self._transport.abort()
 
     def _tick(self) -> None:
-        if monotonic() - self._heard_at > self._numbers.control_lost:
+        silent = monotonic() - self._heard_at
+        if silent >= self._numbers.control_lost:
             _log.warning("gateway silent", gateway=self._gateway_id)
             self.abort()
             return
         self.send(frames.Ping())
-        self._timer = asyncio.get_running_loop().call_later(self._numbers.control_ping, self._tick)
+        pause = min(self._numbers.control_ping, self._numbers.control_lost - silent)
+        self._timer = asyncio.get_running_loop().call_later(pause, self._tick)

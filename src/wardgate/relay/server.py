@@ -81,7 +81,7 @@ class RelayServer:
         )
         self._holds = Holds()
         self._half_open = HalfOpen(numbers.half_open_total, numbers.half_open_per_address)
-        self._splices: dict[Splice, Route] = {}
+        self._splices: dict[Splice, tuple[Route, str]] = {}  # with the instance of the gateway
         self._watched: set[socket.socket] = set()
         self._controls: set[GatewayControl] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -100,11 +100,11 @@ class RelayServer:
         """Judge routes by this key from now on."""
         self._board.key = key
 
-    def set_revoked(self, gateway_ids: Iterable[str]) -> None:
-        """Exactly these gateways may not connect; what they carry is cut."""
-        self._run(self._board.revoke(gateway_ids))
-        for splice, route in tuple(self._splices.items()):
-            if self._board.is_revoked(route.gateway_id):
+    def set_revoked(self, gateway_ids: Iterable[str], instances: Iterable[str] = ()) -> None:
+        """Exactly these gateways, and these instances (tags), may not connect; what they carry is cut."""
+        self._run(self._board.revoke(gateway_ids, instances))
+        for splice, (route, instance) in tuple(self._splices.items()):
+            if self._board.is_revoked(route.gateway_id, instance):
                 splice.abort()
 
     @property
@@ -261,10 +261,10 @@ class RelayServer:
         finally:
             self._half_open.leave(address)
 
-    def gateway_up(self, gateway_id: str, control: GatewayControl) -> None:
+    def gateway_up(self, gateway_id: str, instance: str, control: GatewayControl) -> None:
         """See control.Board."""
         self._controls.add(control)
-        self._run(self._board.attach(gateway_id, control))
+        self._run(self._board.attach(gateway_id, instance, control))
 
     def gateway_frame(self, gateway_id: str, control: GatewayControl, frame: frames.Frame) -> None:
         """See control.Board."""
@@ -272,7 +272,7 @@ class RelayServer:
             _log.info("gateway connected", gateway=gateway_id, version=frame.version)
             self._run(self._board.register(gateway_id, control, frame.idle, time.monotonic()))
         elif isinstance(frame, frames.Withdraw):
-            self._board.withdraw(gateway_id, frame.session, frame.until, time.time())
+            self._board.withdraw(gateway_id, control, frame.session, frame.until, time.time())
 
     def gateway_down(self, gateway_id: str, control: GatewayControl) -> None:
         """See control.Board."""
@@ -288,10 +288,10 @@ class RelayServer:
                 case do.Send(control, frame):
                     assert isinstance(control, GatewayControl)
                     control.send(frame)
-                case do.Join(client, gateway, route):
+                case do.Join(client, gateway, route, instance):
                     assert isinstance(client, socket.socket)
                     assert isinstance(gateway, socket.socket)
-                    self._join(client, gateway, route)
+                    self._join(client, gateway, route, instance)
                 case do.Watch(leg):
                     assert isinstance(leg, socket.socket)
                     self._watch(leg)
@@ -311,14 +311,14 @@ class RelayServer:
                         self._count(rule.value, "")
                     control.abort()
 
-    def _join(self, client: socket.socket, gateway: socket.socket, route: Route) -> None:
+    def _join(self, client: socket.socket, gateway: socket.socket, route: Route, instance: str) -> None:
         self._unwatch(gateway)
         splice = Splice(client, gateway, self._holds)
         splice.done = lambda: self._ended(splice)
-        self._splices[splice] = route
+        self._splices[splice] = route, instance
 
     def _ended(self, splice: Splice) -> None:
-        route = self._splices.pop(splice)
+        route, _ = self._splices.pop(splice)
         up, down = splice.carried
         self._carried[0] += up
         self._carried[1] += down

@@ -8,12 +8,15 @@ Law:
 1. A leg is in exactly one place: waiting for a route, waiting for a dial-back, or joined.
 2. A ticket is known to one gateway's control connection, works once, and dies with that connection.
 3. A route is accepted only with a token of this relay's key for the gateway it names, unexpired and not withdrawn.
-4. A gateway's dial-backs that wait or have tickets out are as many as it asked to keep ready, and one more for every
-   route that waits. Any dial-back serves the oldest route that waits.
+4. An instance's dial-backs that wait or have tickets out are as many as it asked to keep ready, and one more for every
+   route that waits. Any dial-back of it serves the oldest route that waits for it.
+5. A route that names an instance of its gateway goes there or nowhere. One that names none goes where the session's id
+   and the instances' tags say: to the same one on every relay, as long as the same instances are connected.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
@@ -24,7 +27,7 @@ from ..tunnel import frames
 from ..tunnel.route import Route, RouteRule, ServerName, check_token
 
 Leg = Hashable
-_MOST_WITHDRAWN = 65_536  # per gateway; beyond it the oldest is forgotten, and the gateway still refuses it
+_MOST_WITHDRAWN = 65_536  # per instance; beyond it the oldest is forgotten, and the gateway still refuses it
 
 
 class Control(Protocol):
@@ -53,11 +56,12 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """Splice the two; call `ended` with the route's session when it is over."""
+    """Splice the two; call `ended` with the route when it is over. `instance` is the gateway's, by its tag."""
 
     client: Leg
     gateway: Leg
     route: Route
+    instance: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,10 @@ class _Pending:
 
 @dataclass(slots=True)
 class _Gateway:
+    """One instance of a gateway."""
+
     id: str
+    instance: str
     control: Control
     idle: int = 0
     waiting: deque[Leg] = field(default_factory=deque)
@@ -135,11 +142,12 @@ class Switchboard:
         self._dial_back_seconds = dial_back
         self._new_ticket = new_ticket
         self._alive = alive
-        self._gateways: dict[str, _Gateway] = {}
+        self._gateways: dict[str, dict[str, _Gateway]] = {}  # by gateway, then by instance
         self._tickets: dict[bytes, _Ticket] = {}
         self._streams: Counter[str] = Counter()
-        self._withdrawn: dict[str, dict[str, int]] = {}
+        self._withdrawn: dict[tuple[str, str], dict[str, int]] = {}
         self._revoked: frozenset[str] = frozenset()
+        self._revoked_instances: frozenset[str] = frozenset()
         self.joined = 0
 
     # --- gateways -------------------------------------------------------------------------------------------------
@@ -149,31 +157,44 @@ class Switchboard:
         """Ids of the gateways that are connected."""
         return list(self._gateways)
 
-    def attach(self, gateway_id: str, control: Control) -> list[Action]:
-        """A gateway's control connection is up. A newer one replaces the older: the older is a dead one unnoticed."""
-        if gateway_id in self._revoked:
+    def attach(self, gateway_id: str, instance: str, control: Control) -> list[Action]:
+        """An instance's control connection is up. A newer one replaces the older: the older is a dead one unnoticed."""
+        if self.is_revoked(gateway_id, instance):
             return [Hang(control, Rule.GATEWAY_REVOKED)]
         actions: list[Action] = []
-        older = self._gateways.get(gateway_id)
+        older = self._gateways.get(gateway_id, {}).get(instance)
         if older is not None:
-            actions = [*self.detach(gateway_id, older.control), Hang(older.control)]
-        self._gateways[gateway_id] = _Gateway(gateway_id, control)
+            actions = [*self._remove(older), Hang(older.control)]
+        self._gateways.setdefault(gateway_id, {})[instance] = _Gateway(gateway_id, instance, control)
         return actions
 
     def register(self, gateway_id: str, control: Control, idle: int, clock: float) -> list[Action]:
         """The gateway's first frame: how many dial-backs it keeps waiting. Our answer shows that it is taken."""
-        gateway = self._gateways.get(gateway_id)
-        if gateway is None or gateway.control is not control:
+        gateway = self._of(gateway_id, control)
+        if gateway is None:
             return []
         gateway.idle = idle
         return self._refill(gateway, clock) or [Send(control, frames.Ping())]
 
     def detach(self, gateway_id: str, control: Control) -> list[Action]:
         """The control connection is gone; joined streams stay."""
-        gateway = self._gateways.get(gateway_id)
-        if gateway is None or gateway.control is not control:
-            return []
-        del self._gateways[gateway_id]
+        gateway = self._of(gateway_id, control)
+        return [] if gateway is None else self._remove(gateway)
+
+    def _of(self, gateway_id: str, control: Control) -> _Gateway | None:
+        for gateway in self._gateways.get(gateway_id, {}).values():
+            if gateway.control is control:
+                return gateway
+        return None
+
+    def _all(self) -> list[_Gateway]:
+        return [gateway for instances in self._gateways.values() for gateway in instances.values()]
+
+    def _remove(self, gateway: _Gateway) -> list[Action]:
+        instances = self._gateways[gateway.id]
+        del instances[gateway.instance]
+        if not instances:
+            del self._gateways[gateway.id]
         self._tickets = {ticket: known for ticket, known in self._tickets.items() if known.gateway is not gateway}
         actions: list[Action] = [Drop(leg) for leg in gateway.waiting]
         for pending in gateway.pending:
@@ -181,27 +202,31 @@ class Switchboard:
             actions.append(Refuse(pending.leg, Rule.GATEWAY_ABSENT))
         return actions
 
-    def withdraw(self, gateway_id: str, session_id: str, until: int, wall: float) -> None:
-        """The gateway wants no more streams for a session of its own."""
-        withdrawn = self._withdrawn.setdefault(gateway_id, {})
+    def withdraw(self, gateway_id: str, control: Control, session_id: str, until: int, wall: float) -> None:
+        """The instance wants no more streams for a session; what others say of it is their own word."""
+        gateway = self._of(gateway_id, control)
+        if gateway is None:
+            return
+        withdrawn = self._withdrawn.setdefault((gateway_id, gateway.instance), {})
         for known in [known for known, end in withdrawn.items() if end <= wall]:
             del withdrawn[known]
         while len(withdrawn) >= _MOST_WITHDRAWN:
             del withdrawn[next(iter(withdrawn))]
         withdrawn[session_id] = until
 
-    def revoke(self, gateway_ids: Iterable[str]) -> list[Action]:
-        """Exactly these gateways may not connect."""
+    def revoke(self, gateway_ids: Iterable[str], instances: Iterable[str] = ()) -> list[Action]:
+        """Exactly these gateways, and these instances, may not connect."""
         self._revoked = frozenset(gateway_ids)
+        self._revoked_instances = frozenset(instances)
         actions: list[Action] = []
-        for gateway_id in self._revoked & self._gateways.keys():
-            control = self._gateways[gateway_id].control
-            actions += [*self.detach(gateway_id, control), Hang(control, Rule.GATEWAY_REVOKED)]
+        for gateway in self._all():
+            if self.is_revoked(gateway.id, gateway.instance):
+                actions += [*self._remove(gateway), Hang(gateway.control, Rule.GATEWAY_REVOKED)]
         return actions
 
-    def is_revoked(self, gateway_id: str) -> bool:
+    def is_revoked(self, gateway_id: str, instance: str) -> bool:
         """Whether the control plane has revoked it."""
-        return gateway_id in self._revoked
+        return gateway_id in self._revoked or instance in self._revoked_instances
 
     # --- streams --------------------------------------------------------------------------------------------------
 
@@ -211,23 +236,36 @@ class Switchboard:
         if isinstance(route, RouteRule):
             return [Refuse(leg, route)]
         session = route.session_id
-        if session in self._withdrawn.get(route.gateway_id, ()):
-            return [Refuse(leg, Rule.WITHDRAWN)]
-        if self._streams[session] >= self._streams_per_token:
+        gateway = self._choose(route, name.instance)
+        if isinstance(gateway, Rule):
+            return [Refuse(leg, gateway)]
+        if self._streams.get(session, 0) >= self._streams_per_token:
             return [Refuse(leg, Rule.TOO_MANY_STREAMS)]
-        gateway = self._gateways.get(route.gateway_id)
-        if gateway is None:
-            return [Refuse(leg, Rule.GATEWAY_ABSENT)]
         self._streams[session] += 1
         dropped: list[Action] = []
         while gateway.waiting:
             waiting = gateway.waiting.popleft()
             if self._alive(waiting):
-                return [*dropped, self._join(leg, waiting, route), *self._refill(gateway, clock)]
+                return [*dropped, self._join(leg, waiting, route, gateway), *self._refill(gateway, clock)]
             dropped.append(Drop(waiting))
         gateway.pending.append(_Pending(leg, route, clock + self._dial_back_seconds))
         dial = frames.Dial(ticket=self._ticket(gateway, clock).hex())
         return [*dropped, Send(gateway.control, dial), *self._refill(gateway, clock)]
+
+    def _choose(self, route: Route, instance: str | None) -> _Gateway | Rule:
+        """Where a route goes (law 5), or why nowhere."""
+        instances = self._gateways.get(route.gateway_id, {})
+        if instance is not None:
+            instances = {instance: instances[instance]} if instance in instances else {}
+        if not instances:
+            return Rule.GATEWAY_ABSENT
+        open_ = [each for each in instances.values() if not self._is_withdrawn(each, route.session_id)]
+        if not open_:
+            return Rule.WITHDRAWN
+        return max(open_, key=lambda each: hashlib.sha256(f"{route.session_id} {each.instance}".encode()).digest())
+
+    def _is_withdrawn(self, gateway: _Gateway, session_id: str) -> bool:
+        return session_id in self._withdrawn.get((gateway.id, gateway.instance), ())
 
     def dial_back(self, ticket: bytes, leg: Leg, clock: float) -> list[Action]:
         """A connection came with `ticket`."""
@@ -240,7 +278,7 @@ class Switchboard:
             return [Drop(leg, Rule.TICKET_UNKNOWN)]
         if gateway.pending:
             pending = gateway.pending.popleft()
-            return [self._join(pending.leg, leg, pending.route), *self._refill(gateway, clock)]
+            return [self._join(pending.leg, leg, pending.route, gateway), *self._refill(gateway, clock)]
         if len(gateway.waiting) >= 2 * max(gateway.idle, 1):
             return [Drop(leg, Rule.SURPLUS)]
         gateway.waiting.append(leg)
@@ -248,7 +286,7 @@ class Switchboard:
 
     def leg_lost(self, leg: Leg, clock: float) -> list[Action]:
         """A waiting dial-back ended or spoke, or a client gave up waiting."""
-        for gateway in self._gateways.values():
+        for gateway in self._all():
             if leg in gateway.waiting:
                 gateway.waiting.remove(leg)
                 return [Drop(leg), *self._refill(gateway, clock)]
@@ -266,7 +304,7 @@ class Switchboard:
             if known.deadline <= clock:
                 del self._tickets[ticket]
                 known.gateway.tickets -= 1
-        for gateway in self._gateways.values():
+        for gateway in self._all():
             while gateway.pending and gateway.pending[0].deadline <= clock:
                 pending = gateway.pending.popleft()
                 self._count_down(pending.route.session_id)
@@ -278,17 +316,18 @@ class Switchboard:
         """What is up."""
         return {
             "gateways": len(self._gateways),
-            "waiting": sum(len(gateway.waiting) for gateway in self._gateways.values()),
-            "pending": sum(len(gateway.pending) for gateway in self._gateways.values()),
+            "instances": len(self._all()),
+            "waiting": sum(len(gateway.waiting) for gateway in self._all()),
+            "pending": sum(len(gateway.pending) for gateway in self._all()),
             "tickets": len(self._tickets),
             "joined": self.joined,
             "sessions": len(self._streams),
             "withdrawn": sum(map(len, self._withdrawn.values())),
         }
 
-    def _join(self, client: Leg, gateway: Leg, route: Route) -> Join:
+    def _join(self, client: Leg, leg: Leg, route: Route, gateway: _Gateway) -> Join:
         self.joined += 1
-        return Join(client, gateway, route)
+        return Join(client, leg, route, gateway.instance)
 
     def _count_down(self, session_id: str) -> None:
         self._streams[session_id] -= 1
