@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test check bench torture docs format lint types floors deps clean .user
+.PHONY: help setup demo test check bench compat torture docs format lint types floors deps clean .user
 MAKEFLAGS += --no-print-directory
 BIN := .venv/bin
 PYTEST_ARGS ?= -n 2 --dist loadgroup
@@ -23,6 +23,10 @@ test: .user ## every test (PYTEST_ARGS="-n0 -x tests/wire" for some)
 	@$(BIN)/pytest $(PYTEST_ARGS)
 
 check: .user lint types floors deps test ## everything that must be green before a push
+
+compat: ## every client's list, directly and through wardgate, compared (COMPAT_ARGS="--clients node" for some)
+	@tools/setup-compat
+	@$(BIN)/python -m compat $(COMPAT_ARGS)
 
 bench: .user ## direct against through wardgate, results to bench/results/
 	@$(BIN)/python -m bench

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 LIMIT = 600
-ROOTS = ("src", "tests", "bench", "torture", "tools")
+ROOTS = ("src", "tests", "bench", "compat", "torture", "tools")
 
 
 def too_long(root: Path) -> list[str]:

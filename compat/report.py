@@ -1,0 +1,148 @@
+"""Results to tables, for the terminal and for docs/compatibility.md. Pure: cells in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from .compare import Cell, Verdict
+
+# (client, deployment, view) → the rows of the list, in its order.
+Results: TypeAlias = Mapping[tuple[str, str, str], Sequence[Cell]]
+
+_BAD = (Verdict.DIFFERS, Verdict.BROKEN)
+_HEAD = """# Compatibility
+
+What works with a MongoDB deployment directly works through wardgate, with the same result. This page is written by
+`make compat`, which runs one list of features per client, in the client's own language, directly and through
+wardgate on the same deployment as the same MongoDB user, and compares what each row saw: documents, counts, errors
+with code, text and labels, the commands that the driver sent, who served a read.
+
+| sign | means |
+|---|---|
+| ✓ | the same result |
+| = | the same error: the deployment does not offer it (no transactions on a standalone), both sides say so alike |
+| k | a difference that is meant; its reason stands below |
+| ✗ | **a difference without a reason: a bug** |
+| ! | **an error on both sides where it has to work** |
+| – | this version of the client does not have it |
+| · | not run: the client was not installed |
+"""
+
+
+def count(cells: Sequence[Cell], *verdicts: Verdict) -> int:
+    """How many rows have one of the verdicts."""
+    return sum(cell.verdict in verdicts for cell in cells)
+
+
+def progress(key: tuple[str, str, str], cells: Sequence[Cell]) -> str:
+    """One line for a list that is done, and what differs in it."""
+    ran = len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN)
+    took = sum(sum(cell.seconds) for cell in cells)
+    lines = [f"{' · '.join(key)}: {ran} rows, {count(cells, *_BAD)} differ, {took:.0f} s"]
+    for cell in cells:
+        if cell.verdict in _BAD:
+            lines += [f"    {cell.verdict} {cell.row}", *(f"        {each}" for each in cell.differences[:12])]
+    return "\n".join(lines)
+
+
+def bad(results: Results) -> list[tuple[tuple[str, str, str], Cell]]:
+    """Every row that differs without a reason, or failed where it has to work."""
+    return [(key, cell) for key, cells in results.items() for cell in cells if cell.verdict in _BAD]
+
+
+def terminal(results: Results) -> str:
+    """The table of a run: one line for each client, deployment and view."""
+    lines = [f"{'client':<22} {'deployment':<11} {'view':<31} {'same':>5} {'known':>5} {'differ':>6} {'absent':>6}"]
+    for (client, deployment, view), cells in sorted(results.items()):
+        figures = (
+            count(cells, Verdict.SAME, Verdict.SAME_ERROR),
+            count(cells, Verdict.KNOWN),
+            count(cells, *_BAD),
+            count(cells, Verdict.ABSENT),
+        )
+        numbers = "not run: " + cells[0].differences[0] if count(cells, Verdict.NOT_RUN) else ""
+        numbers = numbers or "{:>5} {:>5} {:>6} {:>6}".format(*figures)
+        lines.append(f"{client:<22} {deployment:<11} {view:<31} {numbers}")
+    for (client, deployment, view), cell in bad(results):
+        lines += ["", f"{cell.verdict} {client}, {deployment}, {view}: {cell.row}"]
+        lines += [f"    {each}" for each in cell.differences]
+    ran = sum(len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN) for cells in results.values())
+    lines += ["", f"{ran} rows compared, {len(bad(results))} differ without a reason."]
+    return "\n".join(lines)
+
+
+def document(results: Results) -> str:
+    """docs/compatibility.md."""
+    ran = sum(len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN) for cells in results.values())
+    parts = [_HEAD, f"This run compared {ran} rows; {len(bad(results))} differ without a reason.\n"]
+    parts += ["## Differences that are meant\n", *_reasons(results), ""]
+    parts += ["## Clients, deployments, connection strings\n", *_overview(results), ""]
+    for family in dict.fromkeys(_family(client) for client, _, _ in results):
+        parts += [f"## {family}: row by row\n", *_matrix(results, family), ""]
+    if bad(results):
+        parts += ["## Differences without a reason\n"]
+        parts += [
+            f"- {client}, {deployment}, {view}: {cell.row}: {'; '.join(cell.differences[:4])}"
+            for (client, deployment, view), cell in bad(results)
+        ]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _family(client: str) -> str:
+    for name in ("PyMongo", "Node driver"):
+        if client.startswith(name):
+            return name
+    return client
+
+
+def _reasons(results: Results) -> Iterator[str]:
+    found: dict[str, set[str]] = {}
+    for cells in results.values():
+        for cell in cells:
+            for reason in cell.reasons:
+                found.setdefault(reason, set()).add(cell.row)
+    if not found:
+        yield "None."
+    for reason, rows in sorted(found.items()):
+        yield f"- {reason} (rows: {', '.join(sorted(rows))})"
+
+
+def _overview(results: Results) -> Iterator[str]:
+    """Same results of all rows that ran, for each client and deployment, a column a view."""
+    views = list(dict.fromkeys(view for _, _, view in results))
+    yield f"| client | deployment | {' | '.join(f'`{view}`' if '=' in view else view for view in views)} |"
+    yield "|---|---|" + "---|" * len(views)
+    pairs = dict.fromkeys((client, deployment) for client, deployment, _ in results)
+    for client, deployment in pairs:
+        row = [_share(results.get((client, deployment, view))) for view in views]
+        yield f"| {client} | {deployment} | {' | '.join(row)} |"
+
+
+def _share(cells: Sequence[Cell] | None) -> str:
+    if cells is None:
+        return ""
+    if count(cells, Verdict.NOT_RUN):
+        return Verdict.NOT_RUN.value
+    ran = len(cells) - count(cells, Verdict.ABSENT)
+    return f"{ran - count(cells, *_BAD)} of {ran}"
+
+
+def _matrix(results: Results, family: str) -> Iterator[str]:
+    """A line a row, a column for each version and deployment, in the first view."""
+    view = next(view for client, _, view in results if _family(client) == family)
+    keys = [key for key in results if _family(key[0]) == family and key[2] == view]
+    if all(count(results[key], Verdict.NOT_RUN) for key in keys):
+        yield f"Not run: {results[keys[0]][0].differences[0]}."
+        return
+    columns = sorted(keys, key=lambda key: [each[0] for each in keys].index(key[0]))
+    yield (
+        "| | "
+        + " | ".join(f"{client.removeprefix(family).strip()} {deployment}".strip() for client, deployment, _ in columns)
+        + " |"
+    )
+    yield "|---|" + "---|" * len(columns)
+    signs = {key: {cell.row: cell.verdict.value for cell in results[key]} for key in columns}
+    rows = dict.fromkeys(cell.row for key in columns for cell in results[key] if cell.row)
+    for row in rows:
+        yield f"| {row} | " + " | ".join(signs[key].get(row, Verdict.NOT_RUN.value) for key in columns) + " |"

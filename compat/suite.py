@@ -1,0 +1,202 @@
+"""PyMongo's own tests, directly and through wardgate, on one mongod, compared test by test.
+
+Their harness logs in by itself where it finds authorization switched on, which is nothing that a wardgate user does. So
+the mongod runs without it: the direct tests need no password, and wardgate logs in as a superuser all the same. Files
+run one after the other, first directly, then through; what is lost on the way runs again alone, because some of these
+tests fail now and then without us.
+
+Law: a test that passes directly neither fails nor is skipped through wardgate, or its name stands in SUITE_REASONS.
+
+    python -m compat.suite --source FOLDER [--standalone] [FILE ...]     FOLDER: an unpacked sdist with its own .venv
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from wardgate.testing.mongo import RS1, STANDALONE, MongoDeployment
+from wardgate.testing.stack import Stack
+
+from .known import SUITE_REASONS
+
+FILE_TIMEOUT_S = 900
+TEST_TIMEOUT_S = 90
+AGAIN = 2
+# They ask for services that are not there, or for another driver than the one under test.
+LEFT_OUT = (
+    "test_auth_aws",
+    "test_auth_oidc",
+    "test_azure",
+    "test_gcp",
+    "test_kms",
+    "test_ocsp",
+    "test_typing",
+    "qcheck",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one test ended: passed, failed or skipped, and why."""
+
+    state: str
+    reason: str = ""
+
+
+Outcomes = Mapping[str, Outcome]
+
+
+def read_report(path: Path) -> dict[str, Outcome]:
+    """The outcomes in a JUnit report, by `file::Class::test`."""
+    found: dict[str, Outcome] = {}
+    for case in ET.parse(path).getroot().iter("testcase"):
+        name = f"{case.get('classname')}::{case.get('name')}"
+        outcome = Outcome("passed")
+        for child in case:
+            if child.tag in ("failure", "error"):
+                outcome = Outcome("failed", (child.get("message") or "")[:400])
+            elif child.tag == "skipped":
+                outcome = Outcome("skipped", (child.get("message") or "")[:200])
+        found[name] = outcome
+    return found
+
+
+def lost(direct: Outcomes, through: Outcomes) -> dict[str, Outcome]:
+    """What passes directly and does not pass through wardgate."""
+    missing = Outcome("failed", "did not run")
+    return {
+        name: through.get(name, missing)
+        for name, outcome in direct.items()
+        if outcome.state == "passed" and through.get(name, missing).state != "passed"
+    }
+
+
+def files(source: Path, chosen: Sequence[str]) -> Iterator[str]:
+    """The test files to run, as paths below `source`."""
+    if chosen:
+        yield from chosen
+        return
+    for path in sorted((source / "test").rglob("test_*.py")):
+        if not path.stem.startswith(LEFT_OUT):
+            yield str(path.relative_to(source))
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """Runs files of the suite against one port."""
+
+    source: Path
+    results: Path
+    label: str
+    port: int
+
+    def run(self, file: str, tests: Sequence[str] = ()) -> dict[str, Outcome]:
+        """The outcomes of one file, or of some of its tests (`Class::test`)."""
+        report = self.results / f"{self.label}-{file.replace('/', '.')}.xml"
+        report.unlink(missing_ok=True)
+        targets = [f"{file}::{test}" for test in tests] or [file]
+        argv: list[str | Path] = [
+            *(self.source / ".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
+            *("-m", "default or default_async", f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={report}", *targets),
+        ]
+        env = {**os.environ, "DB_IP": "127.0.0.1", "DB_PORT": str(self.port)}
+        log = self.results / f"{self.label}-{file.replace('/', '.')}.log"
+        with log.open("wb") as out:
+            try:
+                subprocess.run(
+                    argv, cwd=self.source, env=env, stdout=out, stderr=out, timeout=FILE_TIMEOUT_S, check=False
+                )
+            except subprocess.TimeoutExpired:
+                return {}
+        return read_report(report) if report.exists() else {}
+
+
+def compare_file(direct: Runner, through: Runner, file: str) -> tuple[Outcomes, Outcomes, Outcomes]:
+    """Direct, through, and what stays lost after running it again both ways."""
+    plain, ours = direct.run(file), through.run(file)
+    missing = lost(plain, ours)
+    for _ in range(AGAIN):
+        if not missing:
+            break
+        tests = [_selector(file, name) for name in missing]
+        again = replace(direct, label="direct-again").run(file, tests)
+        missing = lost(
+            {name: again.get(name, Outcome("failed")) for name in missing},
+            replace(through, label="through-again").run(file, tests),
+        )
+    return plain, {**ours, **{name: Outcome("passed") for name in lost(plain, ours) if name not in missing}}, missing
+
+
+def _selector(file: str, name: str) -> str:
+    """`test.test_x.TestClass::test_y` as pytest wants it after the file's name."""
+    classname, _, test = name.partition("::")
+    inner = classname.removeprefix(file.removesuffix(".py").replace("/", ".")).strip(".")
+    return "::".join([*inner.split("."), test] if inner else [test])
+
+
+def count(outcomes: Outcomes) -> dict[str, int]:
+    """How many passed, failed, skipped."""
+    return {
+        state: sum(outcome.state == state for outcome in outcomes.values()) for state in ("passed", "failed", "skipped")
+    }
+
+
+def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str]) -> int:
+    """Everything up, every file both ways; how many tests are lost without a known reason."""
+    shape = replace(STANDALONE if standalone else RS1, auth=False, tls=False)
+    results = work / ("standalone" if standalone else "rs1")
+    results.mkdir(parents=True, exist_ok=True)
+    totals: dict[str, dict[str, int]] = {"direct": {}, "through": {}}
+    unexplained: dict[str, str] = {}
+    with MongoDeployment(shape) as deployment, Stack(work / f"stack-{os.getpid()}") as stack:
+        deployment.create_login(deployment.root, ["root"])
+        stack.up()
+        stack.add_resource("db", deployment)
+        stack.add_account("root", "db", deployment.root, "--allow-admin")
+        access = stack.access("db", "root", "12h")
+        direct = Runner(source, results, "direct", deployment.members[0].port)
+        through = Runner(source, results, "through", access.port)
+        for file in files(source, chosen):
+            plain, ours, missing = compare_file(direct, through, file)
+            for side, outcomes in (("direct", plain), ("through", ours)):
+                for state, number in count(outcomes).items():
+                    totals[side][state] = totals[side].get(state, 0) + number
+            for name, outcome in missing.items():
+                known = SUITE_REASONS.get(name)
+                _say(f"  {'known' if known else 'LOST'} {name}: {outcome.state} {known or outcome.reason}")
+                if known is None:
+                    unexplained[name] = f"{outcome.state}: {outcome.reason}"
+            _say(f"{file}: direct {count(plain)} through {count(ours)}")
+            summary = {"totals": totals, "lost": unexplained}
+            (results / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    _say(json.dumps(totals))
+    return len(unexplained)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """1 if a test is lost without a reason."""
+    parser = argparse.ArgumentParser(prog="python -m compat.suite", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--source", type=Path, required=True, help="an unpacked PyMongo sdist with a .venv in it")
+    parser.add_argument("--work", type=Path, default=Path("compat/.work/suite"), help="where results and logs go")
+    parser.add_argument("--standalone", action="store_true", help="on a standalone instead of a one-member set")
+    parser.add_argument("files", nargs="*", help="test files below the source (default: all)")
+    asked = parser.parse_args()
+    lost_tests = run(asked.source.resolve(), asked.work.resolve(), standalone=asked.standalone, chosen=asked.files)
+    return 1 if lost_tests else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
