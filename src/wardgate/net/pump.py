@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, cast
 import bson
 
 from ..audit.recorder import Recorder, RecordingFailed
-from ..audit.records import CommandIntent
+from ..audit.records import CommandIntent, Upload, UploadPart
 from ..errors import WardgateError
 from ..proxy import actions as do
 from ..proxy.actions import Record, ToClient, ToServer
@@ -160,6 +160,7 @@ class Pump:
         self._held_bytes = 0
         self._machine_paused = False
         self._slowed = False
+        self._to_proceed = False  # the machine waits for the server to take more
         self._closing = False
         self._ended = False
         self._recording_failed = False
@@ -264,6 +265,9 @@ class Pump:
                 self._login = self._loop.create_task(self._log_in())
             case do.AwaitDurable():
                 self._await_durable()
+            case do.Proceed():
+                self._to_proceed = True
+                self._proceed()
             case do.PauseClient():
                 self._machine_paused = True
                 self.balance()
@@ -288,10 +292,11 @@ class Pump:
         except RecordingFailed as error:
             self._refuse(error.message)
             return False
-        if type(action.record) is CommandIntent:
+        kind = type(action.record)
+        if kind is CommandIntent or kind is Upload:
             self.machine.recorded(seq)
-            if self._recorder.slow():
-                self._slow_down()
+        if (kind is CommandIntent or kind is UploadPart) and self._recorder.slow():
+            self._slow_down()
         return True
 
     def _refuse(self, message: str) -> None:
@@ -445,6 +450,14 @@ class Pump:
         """Read each side only while the other can take more."""
         self._client.read(not (self._machine_paused or self._slowed or self._server.full))
         self._server.read(not (self._client.full or self._held_bytes > _HIGH))
+        if self._to_proceed:
+            self._proceed()
+
+    def _proceed(self) -> None:
+        """Let an upload go on, now or when the server takes more and the spool is not full."""
+        if self._to_proceed and not (self._server.full or self._slowed):
+            self._to_proceed = False
+            self.feed(lambda: self.machine.proceed(monotonic()))
 
     def _slow_down(self) -> None:
         if not self._slowed:
@@ -456,6 +469,7 @@ class Pump:
         self._slowed = False
         if not self._ended:
             self.balance()
+            self._proceed()
 
     def statistics(self) -> dict[str, int]:
         """What is buffered where, in bytes."""

@@ -2,9 +2,6 @@
 
 Law: the pump carries a list out in order. `ToClient(held=True)` is the one action that may be late: its bytes (and all
 that come after them for the client) wait until everything recorded before it is on disk, while the list goes on.
-
-A request that is streamed one day needs nothing new here: `ToServer` already carries any run of bytes, `Record` an
-intent in parts, and `AbortServer` is how a verdict that turns out to be no ends it.
 """
 
 from __future__ import annotations
@@ -42,7 +39,7 @@ class ToClient:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Append this record. A `CommandIntent`'s sequence number goes back through `recorded`."""
+    """Append this record. The sequence number of a `CommandIntent` or `Upload` goes back through `recorded`."""
 
     record: AuditRecord
 
@@ -50,6 +47,11 @@ class Record:
 @dataclass(frozen=True, slots=True)
 class AwaitDurable:
     """Sync now, and answer with `durable` once all that has been recorded is on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proceed:
+    """Answer with `proceed` once all before this is done and the server connection can take more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ Action: TypeAlias = (
     | ToClient
     | Record
     | AwaitDurable
+    | Proceed
     | PauseClient
     | ResumeClient
     | AbortServer

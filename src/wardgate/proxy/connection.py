@@ -10,118 +10,53 @@ reply. What is not understood is refused. States, ways and invariants: `proxy.st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Iterable
+from itertools import chain
 
 from ..command.facts import Command, parse
 from ..policy.decide import Deny, decide, foreign_session
 from ..rawbson.scan import ReplyFacts
-from ..wire.errors import MongoCode, RemoteProtocolError, error_document, error_reply, ok_reply
-from ..wire.header import MESSAGE_BYTES_MAX
+from ..wire.compression import NEVER, Compressor, common, compress, decompress, never_compressed, read_head
+from ..wire.errors import MongoCode, RemoteProtocolError, error_reply, ok_reply
+from ..wire.header import Opcode, header_of
 from ..wire.hello import (
     HELLO_COMMANDS,
     ClientMetadata,
     HelloView,
-    attribution,
     build_request,
+    compression_of,
     is_writable,
     read_request,
     rewrite_reply,
     rewrite_request,
 )
-from ..wire.login import LOGIN_COMMANDS, LoginEmulation
-from ..wire.message import Request, build_msg, parse_reply, parse_request, refusal
-from ..wire.reader import FramingError, MessageReader, Piece, PieceReader
-from ..wire.replies import scan_message
+from ..wire.login import LOGIN_COMMANDS
+from ..wire.message import Reply, parse_reply, parse_request
+from ..wire.reader import FramingError, Piece
+from ..wire.replies import ReplyOpener, scan_message
 from .actions import (
     AbortServer,
     Action,
     AwaitDurable,
     CloseClient,
     ConnectServer,
-    FinishServer,
     Login,
     PauseClient,
     Record,
     ResumeClient,
-    ToClient,
     ToServer,
 )
-from .facts import ConnectionFacts, SessionRules, Topology
-from .ledger import Ledger
-from .states import TRANSITIONS, State
+from .conduct import AHEAD_BYTES, RULE_LOCAL_AUTH, RULE_SERVER_LOGIN
+from .facts import Topology
+from .states import State
+from .streaming import Streaming
 from .turn import HELLO_REPLY_BYTES, Turn
+from .upload import Refusal
 from .work import own_operations
 
-# A client may send ahead while a command runs; beyond this it is not read until the command is answered.
-_AHEAD_BYTES: Final = 64 * 1024
 
-RULE_LOCAL_AUTH: Final = "local_auth"
-RULE_SERVER_LOGIN: Final = "server_login"
-RULE_SERVER_UNREACHABLE: Final = "server_unreachable"
-
-
-class ProxyConnection:
+class ProxyConnection(Streaming):
     """The machine. Every input returns the actions to carry out, in order."""
-
-    def __init__(
-        self,
-        facts: ConnectionFacts,
-        rules: SessionRules,
-        topology: Topology,
-        *,
-        message_limit: int = MESSAGE_BYTES_MAX,
-    ) -> None:
-        """`message_limit` bounds a message in either direction; a client's is buffered whole up to it."""
-        self.facts = facts
-        self.last_command_at = 0.0
-        self.hello_refused = False  # by the server, the first one
-        self._rules = rules
-        self._topology = topology
-        self._attribution = attribution(facts.user, facts.session)
-        self._emulation = LoginEmulation(rules.login_keys, rules.random, required=rules.local_auth)
-        self._requests = MessageReader(message_limit)
-        self._replies = PieceReader(message_limit)
-        self._state = State.REQUEST
-        self._turn: Turn | None = None  # in hand; in REQUEST the newest one that is done with
-        self._member: str | None = None  # where the server connection leads, once it is there
-        self._server_error: str | None = None  # why there is none
-        self._greeted = False  # the server connection had a hello with our attribution in it
-        self._logged_in = False
-        self._client_gone = False
-        self._leaving: str | None = None  # why this connection ends with the reply that is on its way
-        self._client_paused = False
-        self._wrote = False  # the newest thing that went to the server is a write that nobody waits for
-        self._owed: Request | None = None  # the newest request; its answer may not have left yet
-        self._ledger = Ledger(facts.connection)
-        self._request_id = 0
-
-    # --- looking in -----------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> State:
-        """What the connection waits for."""
-        return self._state
-
-    @property
-    def closed(self) -> bool:
-        """Whether it is over."""
-        return self._state is State.CLOSED
-
-    @property
-    def busy(self) -> bool:
-        """Whether a command (no hello) is under way."""
-        waits = self._state not in (State.REQUEST, State.CLOSED)
-        return waits and self._turn is not None and self._turn.hello is None
-
-    def statistics(self) -> dict[str, Any]:
-        """Counts, and the command under way."""
-        return {
-            "state": self._state.name,
-            "command": self._turn.command.name if self.busy and self._turn is not None else None,
-            "buffered_bytes": self._requests.buffered,
-            **self._ledger.statistics(),
-        }
 
     # --- inputs: the client ---------------------------------------------------------------------------------------
 
@@ -137,7 +72,10 @@ class ProxyConnection:
         out: list[Action] = []
         if self._state is not State.REQUEST:
             self._requests.feed(data)
-            if self._requests.buffered > _AHEAD_BYTES and not self._client_paused:
+            if self._state is State.UPLOAD and not self._proceeding:
+                self._pour(now, out)
+                self._go_on(now, out)
+            elif self._requests.buffered > AHEAD_BYTES and not self._client_paused:
                 self._client_paused = True
                 out.append(PauseClient())
             return out
@@ -149,6 +87,8 @@ class ProxyConnection:
         if message is not None:
             self._take(message, now, out)
             self._go_on(now, out)
+        elif self._requests.large:
+            self._go_on(now, out)
         return out
 
     def client_gone(self, now: float, *, abrupt: bool = False) -> list[Action]:
@@ -158,11 +98,15 @@ class ProxyConnection:
         self._client_gone = True
         turn = self._turn
         waiting = self._state not in (State.REQUEST, State.REPLY)
-        if waiting and not abrupt and turn is not None and turn.request.more_to_come:
+        if waiting and not abrupt and turn is not None and turn.request.more_to_come and self._came(turn):
             return []
         out: list[Action] = []
         self._end("aborted" if abrupt else "client_closed", now, out, finish=self._wrote and not abrupt)
         return out
+
+    def _came(self, turn: Turn) -> bool:
+        """Whether all of the request in hand is here."""
+        return turn.upload is None or turn.upload.missing <= self._requests.buffered
 
     # --- inputs: the server ---------------------------------------------------------------------------------------
 
@@ -187,15 +131,24 @@ class ProxyConnection:
             return []
         out: list[Action] = []
         piece = self._replies.whole(data)
-        if piece is not None and self._state is State.REPLY:
+        if piece is not None and self._state is State.REPLY and self._opener is None:
             self._reply(piece, now, out)
             self._go_on(now, out)
             return out
+        if self._server_dropped:
+            return out
         try:
-            pieces = self._replies.feed(data)
-        except FramingError as error:
+            self._reply_pieces(self._replies.feed(data) if piece is None else [piece], now, out)
+        except (FramingError, RemoteProtocolError) as error:
             self._broken_server(str(error), data, now, out)
             return out
+        self._go_on(now, out)
+        return out
+
+    def _reply_pieces(self, pieces: Iterable[Piece], now: float, out: list[Action]) -> None:
+        """Pieces of replies, compressed or not, in any state."""
+        if self._opener is not None:
+            pieces = chain.from_iterable(map(self._opener.feed, pieces))
         for piece in pieces:
             if self._state is State.REPLY:
                 self._reply(piece, now, out)
@@ -203,12 +156,10 @@ class ProxyConnection:
                 self._greeting(piece, now, out)
             elif not self.closed:
                 self._broken_server("a message came that nothing asked for", piece.data, now, out)
-        self._go_on(now, out)
-        return out
 
     def server_gone(self, reason: str, now: float) -> list[Action]:
         """The server connection is lost. The client's is closed too: only that makes drivers retry rightly."""
-        if self.closed:
+        if self.closed or self._server_dropped:
             return []
         out: list[Action] = []
         self._end("server_lost", now, out, error=reason)
@@ -227,16 +178,23 @@ class ProxyConnection:
             return []
         out: list[Action] = []
         code = MongoCode.AUTHENTICATION_FAILED
-        self._deny(self._turn.command, RULE_SERVER_LOGIN, code, message, out)
-        self._end("login_failed", now, out)
+        if self._turn.upload is not None:
+            self._strand(self._turn.upload, Refusal(RULE_SERVER_LOGIN, code, message, "login_failed"), now, out)
+        else:
+            self._deny(self._turn.command, RULE_SERVER_LOGIN, code, message, out)
+            self._end("login_failed", now, out)
         return out
 
     # --- inputs: the recorder, the session, the deployment ----------------------------------------------------------
 
     def recorded(self, seq: int) -> None:
-        """The intent that was just recorded has this sequence number."""
-        assert self._turn is not None
-        self._turn.intent_seq = seq
+        """The intent or the upload that was just recorded has this sequence number."""
+        turn = self._turn
+        assert turn is not None
+        if self._state is State.UPLOAD and turn.upload is not None:
+            turn.upload.opened = seq
+        else:
+            turn.intent_seq = seq
 
     def durable(self, now: float) -> list[Action]:
         """All that was recorded before the last `AwaitDurable` is on disk."""
@@ -244,7 +202,7 @@ class ProxyConnection:
             return []
         turn = self._turn
         out: list[Action] = [
-            ToServer(turn.request.raw),
+            ToServer(turn.rest or self._packed(turn)),
             Record(turn.cut_off(None, now, unacknowledged=True)),
         ]
         self._wrote = True
@@ -308,9 +266,10 @@ class ProxyConnection:
             except FramingError as error:
                 self._broken_framing(error, requests.rest(), now, out)
                 return
-            if message is None:
+            if message is not None:
+                self._take(message, now, out)
+            elif not (requests.large and self._begin_upload(now, out)):
                 break
-            self._take(message, now, out)
         if self._state is not State.REQUEST:
             return
         if self._client_gone:
@@ -321,11 +280,16 @@ class ProxyConnection:
             self._client_paused = False
             out.append(ResumeClient())
 
-    def _take(self, raw: bytes, now: float, out: list[Action]) -> None:
-        """One whole request, in REQUEST."""
+    def _take(self, raw: bytes, now: float, out: list[Action], compressor: Compressor | None = None) -> None:
+        """One whole request, in REQUEST; `compressor` is what it came in, if it was streamed and is open already."""
+        if self._agreed and compressor is None and header_of(raw).opcode == Opcode.COMPRESSED:
+            self._take_compressed(raw, now, out)
+            return
         try:
             request = parse_request(raw)
             command = parse(request)
+            if compressor is not None and command.name in NEVER:
+                raise never_compressed(command.name)
         except RemoteProtocolError as error:
             self._malformed(raw, error, now, out)
             return
@@ -339,25 +303,46 @@ class ProxyConnection:
         elif name in LOGIN_COMMANDS:
             self._answer_login(command, out)
         else:
-            self._take_command(command, now, out)
+            self._take_command(command, now, out, compressor)
 
-    def _take_command(self, command: Command, now: float, out: list[Action]) -> None:
+    def _take_compressed(self, raw: bytes, now: float, out: list[Action]) -> None:
+        """One request that came compressed: small as it is, it may be large inside."""
+        try:
+            wrapped = read_head(raw, self._agreed, self._message_limit)
+            if wrapped.header.length > self._whole_bytes:
+                self._requests.unread(raw)
+                self._begin_upload(now, out)
+                return
+            plain = decompress(raw, wrapped)
+        except RemoteProtocolError as error:
+            self._malformed(raw, error, now, out)
+            return
+        self._ledger.bytes_in += len(plain) - len(raw)
+        self._take(plain, now, out, wrapped.compressor)
+
+    def _take_command(self, command: Command, now: float, out: list[Action], compressor: Compressor | None) -> None:
         self._ledger.commands += 1
         self.last_command_at = now
+        refusal = self._refusal(command)
+        if refusal is not None:
+            self._deny(command, refusal.rule, refusal.code, refusal.message, out)
+            return
+        self._turn = turn = Turn(command.request, command, None, now)
+        turn.compressor = compressor
+        self._advance(now, out)
+
+    def _refusal(self, command: Command) -> Refusal | None:
+        """Why it may not run, if it may not."""
         if self._rules.local_auth and not self._emulation.allows(command.name):
             message = "this session needs its password: log in with it (SCRAM or PLAIN) before any other command"
-            self._deny(command, RULE_LOCAL_AUTH, MongoCode.UNAUTHORIZED, message, out)
-            return
+            return Refusal(RULE_LOCAL_AUTH, MongoCode.UNAUTHORIZED, message)
         verdict = decide(command, self._rules.policy, self._rules.work.view)
         if type(verdict) is Deny:
-            self._deny(command, verdict.rule, verdict.code, verdict.message, out)
-            return
+            return Refusal(verdict.rule, verdict.code, verdict.message)
         if command.lsid is not None and not self._rules.work.saw_lsid(command.lsid):
             deny = foreign_session(command)
-            self._deny(command, deny.rule, deny.code, deny.message, out)
-            return
-        self._turn = Turn(command.request, command, None, now)
-        self._advance(now, out)
+            return Refusal(deny.rule, deny.code, deny.message)
+        return None
 
     def _take_hello(self, command: Command, now: float, out: list[Action]) -> None:
         self._ledger.hellos += 1
@@ -388,6 +373,7 @@ class ProxyConnection:
         out: list[Action] = []
         if self._state is waited:
             self._advance(now, out)
+            self._go_on(now, out)
         return out
 
     def _advance(self, now: float, out: list[Action]) -> None:
@@ -404,25 +390,36 @@ class ProxyConnection:
             else:
                 self._wait(State.LISTENER)
         elif not self._greeted:
-            out.append(ToServer(build_request(self._attribution, self._next_id())))
+            asked = [each.word for each in self._offered]
+            out.append(ToServer(build_request(self._attribution, self._next_id(), compression=asked)))
             self._move(State.GREETING)
         elif not self._logged_in and turn.command.name != "ping":
             out.append(Login())
             self._move(State.LOGIN)
+        elif turn.upload is not None:
+            self._connected(turn.upload, now, out)
         else:
             out.append(Record(turn.intent(self.facts.connection, self._ledger.client_app)))
             if turn.request.more_to_come:
                 out.append(AwaitDurable())
                 self._move(State.DURABLE)
             else:
-                out.append(ToServer(turn.request.raw))
+                out.append(ToServer(turn.request.raw if self._wrap is None else self._packed(turn)))
                 self._wrote = False
                 self._move(State.REPLY)
+
+    def _packed(self, turn: Turn) -> bytes:
+        """The request in hand as it goes to the server."""
+        if self._wrap is None or turn.command.name in NEVER:
+            return turn.request.raw
+        return compress(turn.request.raw, self._wrap, self._zlib_level)
 
     def _forward_hello(self, turn: Turn, out: list[Action]) -> None:
         client = ClientMetadata.STRIP if self._greeted else ClientMetadata.ATTRIBUTE
         limit = self._topology.client_bytes
-        out.append(ToServer(rewrite_request(turn.request, self._attribution, client, client_bytes=limit)))
+        asked = [] if self._greeted else [each.word for each in self._offered]  # once: an answer holds until then
+        raw = rewrite_request(turn.request, self._attribution, client, client_bytes=limit, compression=asked)
+        out.append(ToServer(raw))
         self._move(State.REPLY)
 
     def _wait(self, state: State) -> None:
@@ -444,10 +441,20 @@ class ProxyConnection:
             self._hello_piece(turn, piece, now, out)
             return
         facts = turn.read(piece)
+        data = piece.data if turn.compressor is None else self._repacked(turn, piece)
         if facts is not None:
-            self._finish_reply(turn, facts, piece.data, now, out)
-        else:
-            self._give(piece.data, out, held=False)
+            self._finish_reply(turn, facts, data, now, out)
+        elif data:
+            self._give(data, out, held=False)
+
+    def _repacked(self, turn: Turn, piece: Piece) -> bytes:
+        """What goes to the client for this piece of the reply to a request that came compressed."""
+        data = turn.deflate(piece)
+        if data is None:
+            return piece.data
+        if data:
+            self._ledger.bytes_out += turn.size - len(data)
+        return data
 
     def _finish_reply(self, turn: Turn, facts: ReplyFacts, tail: bytes, now: float, out: list[Action]) -> None:
         """The last bytes of a command's reply are here: they wait for the outcome."""
@@ -480,7 +487,9 @@ class ProxyConnection:
         assert hello is not None
         # A balanced client pins its work to a service; here that is the member behind this connection.
         service_id = (self._member or "").encode().rjust(12, b"\0")[-12:] if hello.load_balanced else None
-        view = HelloView(self._topology.listeners, hello.asks_mechanisms, service_id, self._topology.single)
+        agreed = self._agreed if hello.compression is None else common(hello.compression)
+        words = [each.word for each in agreed]
+        view = HelloView(self._topology.listeners, hello.asks_mechanisms, service_id, self._topology.single, words)
         try:
             reply = parse_reply(raw)
             rewritten = rewrite_reply(reply, view)
@@ -493,6 +502,8 @@ class ProxyConnection:
             self._end("primary_changed", now, out, error="the member is not primary any more")
             return
         self._give(rewritten, out, held=False)
+        if welcome:
+            self._agreed = agreed
         if not self._greeted:
             if not welcome:
                 # Nobody can tell whether the server kept our attribution: a connection without it must not go on.
@@ -500,6 +511,7 @@ class ProxyConnection:
                 self._end("hello_refused", now, out)
                 return
             self._greeted = True
+            self._agree(reply)
         if not turn.end_reply():
             self._move(State.REQUEST)
 
@@ -516,99 +528,22 @@ class ProxyConnection:
         raw = turn.collect(piece)
         if raw is None:
             return
+        try:
+            reply = parse_reply(raw)
+        except RemoteProtocolError as error:
+            self._broken_server(error.message, raw, now, out)
+            return
         if scan_message(raw).ok:
             self._greeted = True
+            self._agree(reply)
             self._advance(now, out)
         else:
             self._unreachable("MongoDB refused the hello of the gateway; let the client begin with one.", now, out)
 
-    # --- saying no ------------------------------------------------------------------------------------------------
-
-    def _deny(self, command: Command, rule: str, code: int, message: str, out: list[Action]) -> None:
-        """Refuse one command; the connection goes on."""
-        out.append(Record(self._ledger.denied(command, rule, int(code), message)))
-        if not command.request.more_to_come:
-            self._give(error_reply(command.request, self._next_id(), code, message), out)
-
-    def _unreachable(self, message: str, now: float, out: list[Action]) -> None:
-        """There is no server: the request in hand is told so, and that is the end."""
-        turn = self._turn
-        assert turn is not None
-        if turn.hello is None:
-            self._deny(turn.command, RULE_SERVER_UNREACHABLE, MongoCode.HOST_UNREACHABLE, message, out)
-        else:
-            self._tell(MongoCode.HOST_UNREACHABLE, message, out)
-        self._end("server_unreachable", now, out)
-
-    def _malformed(self, raw: bytes, error: RemoteProtocolError, now: float, out: list[Action]) -> None:
-        """A request that breaks a rule: an error document where the rule leaves room for one, else the end."""
-        out.append(Record(self._ledger.malformed(error.message, raw)))
-        if error.mongo_code is None:
-            self._end("protocol_error", now, out)
+    def _agree(self, reply: Reply) -> None:
+        """With the server, by its answer to the first hello, on a compressor: the first of ours that it takes too."""
+        if not self._offered:
             return
-        reply = refusal(raw, error.mongo_code, error.message, self._next_id())
-        if reply is not None:
-            self._give(reply, out)
-
-    def _broken_framing(self, error: FramingError, head: bytes, now: float, out: list[Action]) -> None:
-        out.append(Record(self._ledger.malformed(str(error), head)))
-        self._end("protocol_error", now, out)
-
-    def _broken_server(self, reason: str, head: bytes, now: float, out: list[Action]) -> None:
-        """The server broke the protocol."""
-        out.append(Record(self._ledger.malformed(reason, head, from_server=True)))
-        self._end("server_protocol_error", now, out, error=reason)
-
-    # --- ending ---------------------------------------------------------------------------------------------------
-
-    def _end(
-        self,
-        reason: str,
-        now: float,
-        out: list[Action],
-        *,
-        error: str | None = None,
-        told: str | None = None,
-        labels: Sequence[str] = (),
-        finish: bool = False,
-    ) -> None:
-        """Give both sockets up. A command in flight gets its last outcome; `told` is said to who waits for a reply.
-
-        With `labels` it is told as an interruption after which a driver goes on by itself.
-        """
-        out.append(FinishServer() if finish else AbortServer())
-        turn = self._turn
-        if turn is not None and turn.hello is None and self._state in (State.DURABLE, State.REPLY):
-            out.append(Record(turn.cut_off(error or reason, now)))
-        if told is not None and self._state is not State.REQUEST:
-            hello = turn is not None and turn.hello is not None
-            code = MongoCode.HOST_UNREACHABLE if hello else MongoCode.UNAUTHORIZED
-            self._tell(MongoCode.INTERRUPTED_BY_STEP_DOWN if labels else code, told, out, labels)
-        out.append(Record(self._ledger.closed(reason)))
-        out.append(CloseClient())
-        self._move(State.CLOSED)
-
-    def _tell(self, code: MongoCode, message: str, out: list[Action], labels: Sequence[str] = ()) -> None:
-        """Answer the request in hand with an error, if it still can be answered."""
-        turn = self._turn
-        if turn is None or turn.begun or turn.request.more_to_come or self._client_gone:
-            return
-        if not turn.chained:
-            self._give(error_reply(turn.request, self._next_id(), code, message, labels=labels), out)
-        elif turn.more:
-            document = error_document(code, code.code_name, message)
-            self._give(build_msg(document, self._next_id(), turn.expects), out)
-
-    # --- small things ---------------------------------------------------------------------------------------------
-
-    def _give(self, data: bytes, out: list[Action], *, held: bool = True) -> None:
-        self._ledger.bytes_out += len(data)
-        out.append(ToClient(data, held))
-
-    def _next_id(self) -> int:
-        self._request_id += 1
-        return self._request_id
-
-    def _move(self, to: State) -> None:
-        assert to in TRANSITIONS[self._state], f"{self._state.name} to {to.name}"
-        self._state = to
+        taken = common(compression_of(reply))
+        self._wrap = next((each for each in self._offered if each in taken), None)
+        self._opener = None if self._wrap is None else ReplyOpener(self._wrap, self._message_limit)

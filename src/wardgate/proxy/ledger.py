@@ -9,6 +9,7 @@ from ..command.facts import Command
 from ..command.sensitive import record_body
 from ..wire.header import HEADER_BYTES
 from ..wire.hello import HelloRequest
+from .upload import Upload
 
 
 class Ledger:
@@ -56,9 +57,11 @@ class Ledger:
         self.client_app = hello.client_app
         return ConnectionHello(self.connection, hello.client_app, hello.driver, hello.platform)
 
-    def denied(self, command: Command, rule: str, code: int, error: str) -> Denied:
-        """A command that is not forwarded."""
+    def denied(self, command: Command, rule: str, code: int, error: str, upload: Upload | None = None) -> Denied:
+        """A command that is not carried out; `upload` if it was streamed."""
         body, sequences, masked = record_body(command)
+        if upload is not None and not masked:
+            body, sequences = b"", ()  # they are in the parts
         return Denied(
             connection=self.connection,
             request_id=command.request.request_id,
@@ -67,13 +70,14 @@ class Ledger:
             command=command.name,
             effect=command.effect.value,
             body=body,
-            bytes_in=len(command.request.raw),
+            bytes_in=command.request.size,
             rule=rule,
             code=code,
             sequences=sequences,
             client_app=self.client_app,
             masked=masked,
             error=error,
+            streamed=None if upload is None else upload.streamed(withheld=bool(masked)),
         )
 
     def malformed(self, reason: str, head: bytes, *, from_server: bool = False) -> Malformed:

@@ -3,8 +3,10 @@
 A state names what the connection waits for. Invariants (R = the request in hand, there is at most one):
 
 1. In REQUEST there is no R, and nothing of an earlier one is owed to the client by the server.
-2. In SERVER, LISTENER, GREETING, LOGIN and DURABLE not one byte of R has gone to the server.
+2. In SERVER, LISTENER, GREETING and LOGIN not one byte of R has gone to the server; in DURABLE not its last part, and
+   if R was not streamed none at all; in UPLOAD not its last part.
 3. In DURABLE and REPLY the intent of R is recorded, unless R is a hello (counted, not recorded); before, it is not.
+   What is streamed of R is recorded before it goes to the server.
 4. In DURABLE R is unacknowledged (moreToCome); in REPLY it is not.
 5. The server connection had a hello that says whose it is before it gets its first command: R's own or one of ours.
 6. R leaves REPLY only with an outcome for every reply that came and, if it was cut off, one that says so.
@@ -27,12 +29,13 @@ class State(Enum):
     LISTENER = "a listener for the member that a hello goes to"
     GREETING = "the answer to a hello of our own, where the client sent none"
     LOGIN = "the login on the server connection"
+    UPLOAD = "the rest of a request that is passed on while it comes"
     DURABLE = "the disk, before an unacknowledged request is forwarded"
     REPLY = "the server's reply, its rest, or the next of a chain"
     CLOSED = "nothing"
 
 
-_FORWARD: Final = frozenset({State.GREETING, State.LOGIN, State.DURABLE, State.REPLY})
+_FORWARD: Final = frozenset({State.GREETING, State.LOGIN, State.UPLOAD, State.DURABLE, State.REPLY})
 
 TRANSITIONS: Final = MappingProxyType(
     {
@@ -40,7 +43,8 @@ TRANSITIONS: Final = MappingProxyType(
         State.SERVER: _FORWARD | {State.LISTENER, State.CLOSED},
         State.LISTENER: frozenset({State.REPLY, State.CLOSED}),
         State.GREETING: _FORWARD - {State.GREETING} | {State.CLOSED},
-        State.LOGIN: frozenset({State.DURABLE, State.REPLY, State.CLOSED}),
+        State.LOGIN: frozenset({State.UPLOAD, State.DURABLE, State.REPLY, State.CLOSED}),
+        State.UPLOAD: _FORWARD - {State.UPLOAD} | {State.REQUEST, State.SERVER, State.CLOSED},
         State.DURABLE: frozenset({State.REQUEST, State.CLOSED}),
         State.REPLY: frozenset({State.REQUEST, State.CLOSED}),
         State.CLOSED: frozenset[State](),

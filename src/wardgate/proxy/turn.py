@@ -8,16 +8,20 @@ from ..audit.records import CommandIntent, CommandOutcome
 from ..command.facts import Command
 from ..command.sensitive import record_body
 from ..rawbson.scan import ReplyFacts
-from ..wire.header import Opcode
+from ..wire.compression import Compressor, Deflater
+from ..wire.header import HEADER_BYTES, Opcode
 from ..wire.hello import HelloRequest
 from ..wire.message import MORE_TO_COME, OpMsg, Request
 from ..wire.reader import Piece
 from ..wire.replies import MessageScanner, scan_message
+from .upload import Upload
 
 # A list of operations is read besides being passed on, if it is not longer than this.
 _LIST_BYTES: Final = 4 * 1024 * 1024
 # hello replies are collected to be rewritten; those of a set of 50 members with long tags stay below.
 HELLO_REPLY_BYTES: Final = 256 * 1024
+# Replies beyond this go to the client as they are: a compressed one has to be held, since its length comes first.
+PACKED_BYTES: Final = 4 * 1024 * 1024
 
 
 _TRANSACTION_ENDS: Final = frozenset({"abortTransaction", "commitTransaction"})
@@ -38,12 +42,16 @@ class Turn:
 
     `expects` is the responseTo of the next reply (a chain's replies answer each other), `begun` whether bytes of the
     newest reply were passed on before its end, `more` whether another one follows, `chained` whether one came before.
+    `upload` is set while the request is streamed, `rest` is its last part while that waits, `compressor` is what the
+    request came in.
     """
 
     __slots__ = (
         "begun",
         "chained",
         "command",
+        "compressor",
+        "deflater",
         "expects",
         "hello",
         "intent_seq",
@@ -53,9 +61,11 @@ class Turn:
         "parts",
         "reply_id",
         "request",
+        "rest",
         "scanner",
         "size",
         "started",
+        "upload",
     )
 
     def __init__(self, request: Request, command: Command, hello: HelloRequest | None, started: float) -> None:
@@ -74,12 +84,21 @@ class Turn:
         self.scanner: MessageScanner | None = None
         self.parts: list[bytes] = []  # of a reply that is collected: to be rewritten, or to be read
         self.lists_operations = _lists_operations(command)
+        self.upload: Upload | None = None
+        self.rest = b""
+        self.compressor: Compressor | None = None
+        self.deflater: Deflater | None = None  # of the reply under way
 
     def intent(self, connection: int, client_app: str | None) -> CommandIntent:
         """The record that precedes the request."""
         command, request = self.command, self.request
         body, sequences, masked = record_body(command)
         self.masked = bool(masked)
+        streamed = None
+        if self.upload is not None:
+            streamed = self.upload.streamed(withheld=self.masked)
+            if not masked:
+                body, sequences = b"", ()  # they are in the parts
         return CommandIntent(
             connection,
             request.request_id,
@@ -88,11 +107,12 @@ class Turn:
             command.name,
             command.effect.value,
             body,
-            len(request.raw),
+            request.size,
             sequences,
             None,
             client_app,
             masked,
+            streamed,
         )
 
     def begin_reply(self, piece: Piece) -> str | None:
@@ -128,6 +148,19 @@ class Turn:
             return None
         scanner, self.scanner = self.scanner, None
         return scanner.finish()
+
+    def deflate(self, piece: Piece) -> bytes | None:
+        """Compress a piece of a reply, if it is one that is compressed: nothing until it is whole, then all of it."""
+        data = piece.data
+        if piece.header is not None:
+            fits = piece.header.length <= PACKED_BYTES
+            self.deflater = Deflater(self.compressor, piece.header) if fits and self.compressor is not None else None
+            data = data[HEADER_BYTES:]
+        if self.deflater is None:
+            return None
+        self.begun = False
+        self.deflater.feed(data)
+        return self.deflater.finish() if piece.last else b""
 
     def collect(self, piece: Piece) -> bytes | None:
         """Keep a piece of a reply that is rewritten; the reply once it is whole."""

@@ -185,6 +185,7 @@ class Playbook:
         """Carry actions out as the pump would; their lines."""
         lines = []
         intents = 0
+        proceeds = False
         for action in actions:
             self.actions.append(action)
             lines.append(line_of(action))
@@ -195,10 +196,16 @@ class Playbook:
                     intents += 1
                     assert intents == 1, "two intents in one list"
                     self.machine.recorded(self._seq)
+                elif isinstance(action.record, audit.Upload):
+                    self.machine.recorded(self._seq)
+            elif isinstance(action, do.Proceed):
+                proceeds = True
             elif isinstance(action, do.ToClient):
                 self.to_client += action.data
             elif isinstance(action, do.ToServer):
                 self.to_server += action.data
+        if proceeds:
+            lines += self.run(self.machine.proceed(self.now))
         return lines
 
 
@@ -213,6 +220,8 @@ def line_of(action: do.Action) -> str:
             return f"record {_record(record)}"
         case do.AwaitDurable():
             return "sync"
+        case do.Proceed():
+            return "proceed"
     words = {
         do.ConnectServer: "connect",
         do.Login: "login",
@@ -241,6 +250,10 @@ def _message(data: bytes, *, request: bool = False) -> str:
 
 def _record(record: audit.Record) -> str:
     match record:
+        case audit.Upload(bytes_in=size):
+            return f"upload {size}"
+        case audit.UploadPart(index=index):
+            return f"part {index}"
         case audit.CommandIntent(command=name):
             return f"intent {name}"
         case audit.CommandOutcome(ok=ok, error=error, unacknowledged=True):

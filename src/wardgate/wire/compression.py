@@ -24,7 +24,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-from .errors import RemoteProtocolError
+from .errors import MongoCode, RemoteProtocolError
 from .header import HEADER, HEADER_BYTES, MESSAGE_BYTES_MAX, Header, Opcode
 
 HEAD_BYTES: Final = HEADER_BYTES + 9  # of a compressed message: the header, then the wrapped one's opcode, size, how
@@ -83,6 +83,11 @@ def read_head(head: bytes, allowed: Container[int], limit: int = MESSAGE_BYTES_M
     if not 0 < size <= limit - HEADER_BYTES:
         raise _broken("wrapped_length", f"A compressed message declares {size} bytes; 1 to {limit} are possible.")
     return Wrapped(Header(HEADER_BYTES + size, request_id, response_to, opcode), Compressor(compressor))
+
+
+def never_compressed(name: str) -> RemoteProtocolError:
+    """The refusal of a command of `NEVER` that came compressed."""
+    return RemoteProtocolError("never_compressed", f"{name} must not be compressed.", MongoCode.PROTOCOL_ERROR)
 
 
 class Inflater:

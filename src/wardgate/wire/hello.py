@@ -11,7 +11,7 @@ together with its flag, because it would be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -32,6 +32,7 @@ __all__ = [
     "HelloView",
     "attribution",
     "build_request",
+    "compression_of",
     "is_hello",
     "read_addresses",
     "read_request",
@@ -73,6 +74,7 @@ class HelloRequest:
     load_balanced: bool
     asks_mechanisms: bool  # saslSupportedMechs was there
     speculative: bool  # speculativeAuthenticate was there
+    compression: tuple[str, ...] | None  # the compressors that it asks for; None: it does not speak of any
     awaits: bool  # topologyVersion and maxAwaitTimeMS: the server may hold the reply
     exhaust: bool
 
@@ -83,13 +85,15 @@ class HelloView:
 
     `addresses` maps the members' real ``host:port`` (lower case) to what the client is told; a member that is not in it
     is left out. `asks_mechanisms` comes from the request that is answered. `service_id` (12 bytes) answers
-    `loadBalanced`. With `single`, the one address that leads here, a replica set is shown as a set of one member.
+    `loadBalanced`, `compression` names the compressors that this client may use. With `single`, the one address that
+    leads here, a replica set is shown as a set of one member.
     """
 
     addresses: Mapping[str, str]
     asks_mechanisms: bool = False
     service_id: bytes | None = None
     single: str | None = None
+    compression: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +131,32 @@ def read_request(request: Request) -> HelloRequest:
         load_balanced=balanced is not None and walk.number(raw, balanced[0], balanced[1]) not in (None, 0),
         asks_mechanisms=b"saslSupportedMechs" in fields,
         speculative=b"speculativeAuthenticate" in fields,
+        compression=read_compression(raw, fields),
         awaits=b"topologyVersion" in fields and b"maxAwaitTimeMS" in fields,
         exhaust=request.exhaust_allowed,
     )
 
 
+def read_compression(raw: bytes, fields: Mapping[bytes, tuple[int, int, int]]) -> tuple[str, ...] | None:
+    """The names in the field `compression` of a hello or its reply; None where there is no such array."""
+    found = fields.get(b"compression")
+    return None if found is None or found[0] != walk.ARRAY else tuple(_strings(raw, found[1], found[2]))
+
+
+def compression_of(reply: Reply) -> tuple[str, ...]:
+    """The compressors that a server agrees to in this hello reply."""
+    return read_compression(reply.raw, _fields(reply.raw, reply.body_start, reply.body_end)) or ()
+
+
 def rewrite_request(
-    request: Request, attribution: str, client: ClientMetadata = ClientMetadata.ATTRIBUTE, *, client_bytes: int = 512
+    request: Request,
+    attribution: str,
+    client: ClientMetadata = ClientMetadata.ATTRIBUTE,
+    *,
+    client_bytes: int = 512,
+    compression: Sequence[str] = (),
 ) -> bytes:
-    """The whole message to send to the server.
+    """The whole message to send to the server. `compression` is what the gateway itself asks for.
 
     Leaves out saslSupportedMechs, speculativeAuthenticate, compression, loadBalanced and internalClient. With
     ATTRIBUTE the application's name becomes `attribution` followed by the client's own within 128 bytes; a hello
@@ -158,20 +179,19 @@ def rewrite_request(
     if client is ClientMetadata.ATTRIBUTE and not has_client:
         changed = True
         parts.append(metadata.element(None, attribution, client_bytes))
+    if compression:
+        changed = True
+        parts.append(build.strings(b"compression", compression))
     return _replace_command(request, build.document(parts)) if changed else raw
 
 
-def build_request(attribution: str, request_id: int) -> bytes:
+def build_request(attribution: str, request_id: int, *, compression: Sequence[str] = ()) -> bytes:
     """A hello of our own (OP_MSG), for a client that sends another command first."""
-    document = build.document(
-        (
-            build.int32(b"hello", 1),
-            build.boolean(b"helloOk", True),
-            metadata.element(None, attribution, 512),
-            build.string(b"$db", "admin"),
-        )
-    )
-    return build_msg(document, request_id)
+    parts = [build.int32(b"hello", 1), build.boolean(b"helloOk", True), metadata.element(None, attribution, 512)]
+    if compression:
+        parts.append(build.strings(b"compression", compression))
+    parts.append(build.string(b"$db", "admin"))
+    return build_msg(build.document(parts), request_id)
 
 
 def read_addresses(reply: Reply) -> HelloAddresses:
@@ -224,6 +244,9 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
     if view.asks_mechanisms:
         changed = True
         parts.append(_MECHANISMS)
+    if view.compression:
+        changed = True
+        parts.append(build.strings(b"compression", view.compression))
     if view.service_id is not None and not has_service:
         changed = True
         parts.append(build.element(walk.OBJECT_ID, b"serviceId", view.service_id))

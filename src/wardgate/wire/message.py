@@ -83,6 +83,12 @@ class OpMsg:
         return self.raw[self.body_start : self.body_end]
 
     @property
+    def size(self) -> int:
+        """Of the message that was sent, in bytes; `raw` may be an outline of it."""
+        length: int = _INT32(self.raw)[0]
+        return length
+
+    @property
     def more_to_come(self) -> bool:
         """On a request: no reply will ever come. On a reply: another one follows."""
         return bool(self.flags & MORE_TO_COME)
@@ -125,6 +131,11 @@ class OpQuery:
     def body(self) -> bytes:
         """The command document."""
         return self.raw[self.body_start : self.body_end]
+
+    @property
+    def size(self) -> int:
+        """Of the message, in bytes."""
+        return len(self.raw)
 
     @property
     def wrapped(self) -> bool:

@@ -8,8 +8,8 @@ that a first piece holds at least the flags of an OP_MSG.
 Law: a length outside 16 … `limit`, or a client's opcode that MongoDB never had, is refused before the bytes behind it
 are waited for; bytes are copied only where a message came in more than one piece or shared its piece with another.
 
-Streaming of requests, when it comes, swaps `MessageReader` for a `PieceReader`: both are fed alike, and every consumer
-of pieces already knows `first` and `last`.
+A message beyond what may be held is not gathered: `large` says that one is there, and whoever streams it takes its
+bytes with `begin` and `some`.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ def _impossible(length: int, limit: int) -> FramingError:
 
 
 class MessageReader:
-    """Whole messages, one by one, of at most `limit` bytes each."""
+    """Whole messages, one by one, of at most `limit` bytes each; those beyond `whole` bytes are `large`."""
 
-    __slots__ = ("_chunks", "_failed", "_limit", "_need", "_size")
+    __slots__ = ("_chunks", "_failed", "_limit", "_need", "_size", "_whole", "large")
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, whole: int | None = None) -> None:
+        self.large = False  # the message at the head is not given out by `next`
         self._limit = limit
+        self._whole = limit if whole is None else min(whole, limit)
         self._chunks: deque[bytes] = deque()
         self._size = 0
         self._need = 0  # length of the message at the head of the buffer; 0: its header is not whole yet
@@ -68,7 +70,7 @@ class MessageReader:
         if not self._need and not self._measure():
             return None
         need = self._need
-        if self._size < need:
+        if self._size < need or self.large:
             return None
         self._need = 0
         self._size -= need
@@ -82,37 +84,69 @@ class MessageReader:
 
     def take(self, data: bytes) -> bytes | None:
         """`feed` and `next` in one call, without touching the buffer where `data` is exactly one message."""
-        if not self._size and len(data) >= HEADER_BYTES and _HEADER_OF(data)[0] == len(data) <= self._limit:
+        if not self._size and len(data) >= HEADER_BYTES and _HEADER_OF(data)[0] == len(data) <= self._whole:
             return data
         self.feed(data)
         return self.next()
+
+    def begin(self, count: int) -> bytes:
+        """The first bytes, `count` of them or all that are here, of the message at the head; they stay."""
+        self._join_head(count)
+        return self._chunks[0][:count]
+
+    def some(self, most: int) -> bytes:
+        """At most `most` of the bytes at the head, as they came; empty where none are here. Where they are a message's,
+        it is for the caller to take all of it, from its header on, before `next` is asked again."""
+        self._need = 0
+        self.large = False
+        if not self._chunks or not most:
+            return b""
+        head = self._chunks.popleft()
+        if len(head) > most:
+            self._chunks.appendleft(head[most:])
+            head = head[:most]
+        self._size -= len(head)
+        return head
+
+    def unread(self, data: bytes) -> None:
+        """Put bytes back that were given out."""
+        self._chunks.appendleft(data)
+        self._size += len(data)
 
     def rest(self) -> bytes:
         """Everything that is buffered; the reader is empty afterwards."""
         data = b"".join(self._chunks)
         self._chunks.clear()
         self._size = self._need = 0
+        self.large = False
         return data
 
     def _measure(self) -> bool:
         if self._failed:
             raise FramingError("the stream was broken before")
-        if self._size < HEADER_BYTES:
+        if self._size < 4:
             return False
-        if len(self._chunks[0]) < HEADER_BYTES:
-            joined = b"".join(self._chunks)  # tiny pieces at the very start of a message
-            self._chunks.clear()
-            self._chunks.append(joined)
-        length, _, _, opcode = _HEADER_OF(self._chunks[0])
+        self._join_head(HEADER_BYTES)  # tiny pieces at the very start of a message
+        head = self._chunks[0]
+        length = int.from_bytes(head[:4], "little", signed=True)
         if not check_length(length, self._limit):
             self._failed = True
             raise _impossible(length, self._limit)
+        if self._size < HEADER_BYTES:
+            return False
+        opcode = _HEADER_OF(head)[3]
         if opcode not in _OPCODES:
             # TLS or HTTP at this port: waiting for the “message” to be whole would be waiting for ever.
             self._failed = True
             raise FramingError(f"opcode {opcode} is none of MongoDB's")
         self._need = length
+        self.large = length > self._whole
         return True
+
+    def _join_head(self, count: int) -> None:
+        """Make the first chunk at least so long, if there is as much."""
+        while len(self._chunks) > 1 and len(self._chunks[0]) < count:
+            self._chunks.appendleft(self._chunks.popleft() + self._chunks.popleft())
 
     def _join(self, head: bytes, need: int) -> bytes:
         parts = [head]
