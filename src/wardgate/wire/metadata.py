@@ -52,6 +52,11 @@ def read(document: bytes) -> ClientFacts:
         return ClientFacts(None, None, None)
 
 
+def app_name(attribution: str, own: str | None) -> str:
+    """The application's name as a server sees it: the attribution, and after it the client's own as far as it fits."""
+    return _cut(f"{attribution}{_SEPARATOR}{own}", APP_NAME_BYTES) if own else attribution
+
+
 def element(document: bytes | None, attribution: str, limit: int) -> bytes:
     """The whole `client` element to send in place of a client's own document (None: it sent none)."""
     try:
@@ -59,8 +64,7 @@ def element(document: bytes | None, attribution: str, limit: int) -> bytes:
     except BsonError:
         parts = {}
     own = _inner_text(parts, b"application", b"name")
-    name = attribution if not own else _cut(f"{attribution}{_SEPARATOR}{own}", APP_NAME_BYTES)
-    _set(parts, b"application", build.string(b"name", name), first=True)
+    _set(parts, b"application", build.string(b"name", app_name(attribution, own)), first=True)
     if _inner_text(parts, b"driver", b"name") is None or _inner_text(parts, b"driver", b"version") is None:
         _set(parts, b"driver", build.string(b"name", "unknown"), build.string(b"version", "unknown"))
     if _inner_text(parts, b"os", b"type") is None:
