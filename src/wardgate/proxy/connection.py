@@ -16,6 +16,7 @@ from itertools import chain
 from ..command.facts import Command, parse
 from ..policy.decide import Deny, decide, foreign_session
 from ..rawbson.scan import ReplyFacts
+from ..wire import failpoint
 from ..wire.compression import NEVER, Compressor, common, compress, decompress, never_compressed, read_head
 from ..wire.errors import MongoCode, RemoteProtocolError, error_reply, ok_reply
 from ..wire.header import Opcode, header_of
@@ -329,6 +330,8 @@ class ProxyConnection(Streaming):
             return
         self._turn = turn = Turn(command.request, command, None, now)
         turn.compressor = compressor
+        if command.name == failpoint.COMMAND:
+            turn.outgoing = failpoint.attributed(command.request, self._attribution)
         self._advance(now, out)
 
     def _refusal(self, command: Command) -> Refusal | None:
@@ -404,15 +407,15 @@ class ProxyConnection(Streaming):
                 out.append(AwaitDurable())
                 self._move(State.DURABLE)
             else:
-                out.append(ToServer(turn.request.raw if self._wrap is None else self._packed(turn)))
+                out.append(ToServer(turn.outgoing if self._wrap is None else self._packed(turn)))
                 self._wrote = False
                 self._move(State.REPLY)
 
     def _packed(self, turn: Turn) -> bytes:
         """The request in hand as it goes to the server."""
         if self._wrap is None or turn.command.name in NEVER:
-            return turn.request.raw
-        return compress(turn.request.raw, self._wrap, self._zlib_level)
+            return turn.outgoing
+        return compress(turn.outgoing, self._wrap, self._zlib_level)
 
     def _forward_hello(self, turn: Turn, out: list[Action]) -> None:
         client = ClientMetadata.STRIP if self._greeted else ClientMetadata.ATTRIBUTE

@@ -43,7 +43,7 @@ class Turn:
     `expects` is the responseTo of the next reply (a chain's replies answer each other), `begun` whether bytes of the
     newest reply were passed on before its end, `more` whether another one follows, `chained` whether one came before.
     `upload` is set while the request is streamed, `rest` is its last part while that waits, `compressor` is what the
-    request came in.
+    request came in. `outgoing` is the request as the server gets it, before it is compressed.
     """
 
     __slots__ = (
@@ -58,6 +58,7 @@ class Turn:
         "lists_operations",
         "masked",
         "more",
+        "outgoing",
         "parts",
         "reply_id",
         "request",
@@ -70,6 +71,7 @@ class Turn:
 
     def __init__(self, request: Request, command: Command, hello: HelloRequest | None, started: float) -> None:
         self.request = request
+        self.outgoing = request.raw
         self.command = command
         self.hello = hello
         self.started = started
