@@ -17,10 +17,12 @@ from wardgate.api.models import Route
 from wardgate.gateway.tunnel.listener import TunnelListener, TunnelStream
 from wardgate.ids import Kind
 from wardgate.net import fresh
+from wardgate.net.machine import MachineIdentity
 from wardgate.net.stream import Stream, StreamDialler
 from wardgate.numbers import DEFAULT, Numbers
 from wardgate.relay.server import RelayServer
 from wardgate.testing.pki import Pki
+from wardgate.tunnel.names import peer_certificate
 from wardgate.tunnel.route import make_token, server_name
 
 KEY = bytes(range(32))
@@ -88,11 +90,25 @@ class Lab:
     relay: RelayServer
     relay_address: RelayAddress
     door: TunnelListener
-    gateway_id: str
+    gateway: MachineIdentity
     numbers: Numbers
     streams: list[TunnelStream] = field(default_factory=list)
     echoes: list[Echo] = field(default_factory=list)
     refuse: dict[str, str] = field(default_factory=dict)
+    doors: list[TunnelListener] = field(default_factory=list)
+
+    @property
+    def gateway_id(self) -> str:
+        return self.gateway.id
+
+    async def another_instance(self) -> str:
+        """A second instance of the gateway, connected, whose streams nobody reads; its tag."""
+        identity = self.pki.machine("gateway", "near-db", self.gateway_id)
+        door = TunnelListener(identity, authorise=lambda *_: None, handler=self.streams.append, numbers=self.numbers)
+        self.doors.append(door)
+        door.set_relays([self.relay_address])
+        assert await door.wait_connected(5)
+        return peer_certificate(identity.certificate).tag
 
     def sni(self, session_id: str, gateway_id: str | None = None, key: bytes = KEY, until: float | None = None) -> str:
         gateway_id = gateway_id or self.gateway_id
@@ -164,7 +180,7 @@ async def make_lab() -> AsyncIterator[LabMaker]:
             return lab.refuse.get(session)
 
         door = TunnelListener(gateway, authorise=authorise, handler=handle, numbers=numbers)
-        lab = Lab(pki, relay, address, door, gateway.id, numbers)
+        lab = Lab(pki, relay, address, door, gateway, numbers)
         labs.append(lab)
         if connected:
             door.set_relays([address])
@@ -176,7 +192,8 @@ async def make_lab() -> AsyncIterator[LabMaker]:
         for echo in lab.echoes:
             if echo.transport is not None:
                 echo.transport.abort()
-        await lab.door.close()
+        for door in (lab.door, *lab.doors):
+            await door.close()
         await lab.relay.close()
 
 

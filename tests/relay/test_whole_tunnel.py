@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
+import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,7 +20,7 @@ from wardgate.net.stream import Stream, StreamDialler, TunnelError, WarmStreams
 from wardgate.net.tls import client_context
 from wardgate.numbers import DEFAULT
 from wardgate.tunnel import dialback, frames
-from wardgate.tunnel.names import CONTROL_ALPN, DATA_ALPN, RELAY_ALPN, RELAY_NAME
+from wardgate.tunnel.names import CONTROL_ALPN, DATA_ALPN, RELAY_ALPN, RELAY_NAME, peer_certificate
 
 
 async def test_bytes_come_back_unchanged(lab: Any, session_id: str) -> None:
@@ -345,10 +347,46 @@ async def test_a_revoked_gateway_is_cut_and_stays_out(lab: Any, session_id: str)
 
 
 async def test_a_newer_control_connection_replaces_the_older(lab: Any) -> None:
-    again = await control_of(lab, lab.pki.machine("gateway", "same", lab.gateway_id))
+    again = await control_of(lab, lab.gateway)
     again.write(frames.encode(frames.Register(idle=0)))
     await until(lambda: lab.door.statistics()["relays"][0]["losses"] == 1)
     again.abort()
+
+
+async def test_a_stream_reaches_the_instance_that_it_names(lab: Any, session_id: str) -> None:
+    first, second = peer_certificate(lab.gateway.certificate).tag, await lab.another_instance()
+    dialler = lab.dialler(session_id)
+    for wanted in (first, second, first, second):
+        stream = await dialler.open(DATA_ALPN, instance=wanted)
+        assert stream.instance == wanted
+        stream.abort()
+    # Without a name it is one of them, and always the same.
+    anywhere = {(await dialler.open(DATA_ALPN)).instance for _ in range(3)}
+    assert len(anywhere) == 1
+    with pytest.raises(TunnelError) as refused:
+        await dialler.open(DATA_ALPN, instance="f" * 32)
+    assert refused.value.code == "gateway_not_connected"
+
+
+async def test_an_instance_that_is_revoked_is_cut_and_the_other_serves(lab: Any, session_id: str) -> None:
+    first, second = peer_certificate(lab.gateway.certificate).tag, await lab.another_instance()
+    dialler = lab.dialler(session_id)
+    stream, other = await dialler.open(DATA_ALPN, instance=first), await dialler.open(DATA_ALPN, instance=second)
+    lab.relay.set_revoked([], [first])
+    await until(lambda: not stream.usable)
+    assert other.usable
+    assert (await dialler.open(DATA_ALPN)).instance == second
+
+
+async def test_a_route_that_is_silent_does_not_hold_up_the_next(lab: Any, session_id: str) -> None:
+    """A relay that is stopped still has a kernel that takes connections: nothing answers on them."""
+    with socket.create_server(("127.0.0.1", 0)) as stopped:
+        silent = lab.route(session_id, name="stopped", address=f"127.0.0.1:{stopped.getsockname()[1]}")
+        dialler = lab.dialler(session_id, routes=[silent, lab.route(session_id)])
+        stream = await dialler.open(DATA_ALPN)
+        assert stream.route.name == "r1"
+        assert [route.name for route in dialler.book.order(time.monotonic())] == ["r1", "stopped"]
+        assert await lab.echo(stream, b"through") == b"through"
 
 
 async def test_the_gateway_refuses_another_relay(make_lab: Any) -> None:

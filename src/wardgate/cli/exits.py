@@ -52,6 +52,7 @@ _BY_CODE = {
     "invalid_domain": Exit.USAGE,
     "invalid_duration": Exit.USAGE,
     "invalid_token": Exit.USAGE,
+    "machine_revoked": Exit.REFUSED,
     "token_missing": Exit.USAGE,
     "unreachable": Exit.CONTROL_PLANE_UNREACHABLE,
     **dict.fromkeys(

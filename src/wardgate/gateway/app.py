@@ -73,10 +73,11 @@ class Gateway:
             failed=self._refused,
         )
         self._stop = asyncio.Event()
-        self._revoked = False
+        self._failure: WardgateError | None = None  # why it stops unasked
+        self._revoked = False  # with all its instances, so that its sessions end
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Serve until `stop` is called or the control plane revokes us."""
+        """Serve until `stop` is called; WardgateError if it ends for another reason, as revocation or a bug of ours."""
         await self._first_beat()
         if self._config.listen is not None:
             await self._tunnel.listen(*self._config.listen)
@@ -92,6 +93,8 @@ class Gateway:
         ready()
         await self._stop.wait()
         await self._shut(tasks)
+        if self._failure is not None:
+            raise self._failure
 
     def stop(self) -> None:
         """Stop cleanly."""
@@ -139,8 +142,8 @@ class Gateway:
         """A refusal of our identity is final: the gateway was revoked."""
         if isinstance(error, ProblemError) and error.problem.code is ProblemCode.FORBIDDEN:
             _log.error("the control plane has revoked this gateway", message=error.message)
-            self._revoked = True
-            self._stop.set()
+            self._revoked = error.problem.context.get("revoked") != "instance"
+            self._fail(WardgateError("machine_revoked", error.message))
 
     def _event(self, event: LinkEvent) -> None:
         if event.end is not None:
@@ -163,7 +166,11 @@ class Gateway:
         """None of our loops ends by itself; one that does is a bug, and running on half would hide it."""
         if not task.cancelled():
             _log.error("a loop of the gateway ended", error=repr(task.exception()))
-            self._stop.set()
+            self._fail(WardgateError("internal", "The gateway failed inside and stopped: its log says where."))
+
+    def _fail(self, error: WardgateError) -> None:
+        self._failure = self._failure or error
+        self._stop.set()
 
 
 async def run_gateway(config: GatewayConfig, ready: Callable[[MachineIdentity, str | None], None]) -> None:

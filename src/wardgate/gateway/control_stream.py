@@ -73,11 +73,13 @@ class ControlStream(asyncio.Protocol):
         self._lose()
 
     def _tick(self) -> None:
-        if monotonic() - self._heard_at > self._lost_after:
+        silent = monotonic() - self._heard_at
+        if silent >= self._lost_after:
             self._lose()
             return
         self.send(frames.Ping())
-        self._timer = asyncio.get_running_loop().call_later(self._ping_every, self._tick)
+        pause = min(self._ping_every, self._lost_after - silent)
+        self._timer = asyncio.get_running_loop().call_later(pause, self._tick)
 
     def _lose(self) -> None:
         if not self._closed:

@@ -4,13 +4,19 @@ A control stream for an unknown session asks for its lease; whether the certific
 control plane's answer to that and nobody's guess. What the control plane could not be told at once (an end) is told
 again after every heartbeat until it is taken.
 
-Law: a session that has begun to end here never comes back here. The control plane hears of an end only when all of it
-is done, and would lease the session anew to a certificate that is still good.
+Other instances of the gateway may serve the session before and after us. So an epoch can be given up without the
+session being over: when another lease has taken over, when this instance stops, or when a session that has run can't go
+on here.
+
+Law: a session that has begun to end here never comes back here, unless the control plane says that our end of it did
+not count. It hears of an end only when all of it is done, and would lease the session anew to a certificate that is
+still good.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
@@ -40,6 +46,10 @@ _log = logs.get("sessions")
 CONTROL_ALPN = "wardgate-ctl/1"
 _EARLY_FRAMES = 16  # before the session is there a local proxy says hello, and pongs are not counted
 _HAS_ENDED = "the session has ended"
+# Why the control plane does not take our word on a session, for good.
+_KNOWS_BETTER = frozenset({ProblemCode.NOT_FOUND, ProblemCode.SESSION_ENDED})
+# A lease that was refused is final for the local proxy; an instance that was revoked is no reason for it to give up.
+_PROBLEMS = {ProblemCode.LEASE_REFUSED: "lease_refused", ProblemCode.FORBIDDEN: "gateway_stopping"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +113,17 @@ class Sessions:
 
     def authorise(self, session_id: str, alpn: str, certificate: bytes) -> str | None:
         """Whether a stream with this certificate may be dispatched: None, or why not."""
-        if self._stopping:
-            return "the gateway is being stopped"
         if alpn == CONTROL_ALPN:
             # Of what has not ended here the control plane decides, when the lease is asked for.
             return _HAS_ENDED if self._has_ended(session_id) else None
+        if self._stopping:
+            return "the gateway is being stopped"
         session = self._live.get(session_id)
         return None if session is not None and session.accepts else "the session is not active"
 
     def _has_ended(self, session_id: str) -> bool:
         session = self._live.get(session_id)
-        return session_id in self._over or (session is not None and session.ending)
+        return session_id in self._over or (session is not None and session.ending and not session.given_up)
 
     def handle(self, stream: TunnelStream) -> None:
         """A stream that was authorised."""
@@ -158,6 +168,8 @@ class Sessions:
         if self._has_ended(session_id):
             raise WardgateError("session_refused", "The session has ended.")
         session = self._live.get(session_id)
+        if self._stopping or (session is not None and session.given_up):
+            raise WardgateError("gateway_stopping", "This instance of the gateway gives the session up: dial again.")
         if session is not None:
             return session
         opening = self._opening.get(session_id)
@@ -168,7 +180,7 @@ class Sessions:
         await asyncio.shield(opening)
         session = self._live.get(session_id)
         if session is None:
-            raise WardgateError("session_refused", "The session ended while it was being opened.")
+            raise WardgateError("gateway_stopping", "The session was taken away while it was being opened: dial again.")
         return session
 
     async def _open(self, session_id: str) -> None:
@@ -178,7 +190,10 @@ class Sessions:
         try:
             await session.start()
         except WardgateError as error:
-            session.end_soon(EndReason.FAILED_TO_START, error.message)
+            if leased.lease.active:
+                await session.give_up("The session could not go on at this instance of the gateway.")
+            else:
+                session.end_soon(EndReason.FAILED_TO_START, error.message)
             raise
 
     async def _make(self, leased: LeasedSession) -> LiveSession:
@@ -194,7 +209,7 @@ class Sessions:
             durability=lease.durability,
             on_failed=lambda reason: self._audit_failed(lease.session_id, reason),
         )
-        hooks = Hooks(activated=self._activated, withdraw=self._withdraw, ended=self._ended)
+        hooks = Hooks(activated=self._activated, withdraw=self._withdraw, ended=self._ended, given_up=self._given_up)
         return LiveSession(
             lease,
             self._client.identity.id,
@@ -229,16 +244,22 @@ class Sessions:
         self._reports[session.id] = _Report(session.id, state)
         self._spawn(self._deliver())
 
+    def _given_up(self, session: LiveSession) -> None:
+        """Only the epoch is over: the next lease of the session may be ours again."""
+        if self._live.get(session.id) is session:
+            del self._live[session.id]
+
     async def _deliver(self) -> None:
         """Tell the control plane the ends that it does not know of; what fails waits for the next heartbeat."""
         for report in tuple(self._reports.values()):
             try:
                 await self._client.send("POST", f"/gateway/sessions/{report.session_id}/state", report.state)
             except ProblemError as error:
-                # It knows better (ended already, fenced): saying it again would not change that.
                 _log.info("end not taken", session=report.session_id, code=error.code)
-                if error.problem.status >= 500:
+                if error.problem.code not in _KNOWS_BETTER:
                     continue
+                # Ended already, or another epoch counts: whether the session may come back here is its word.
+                self._over.pop(report.session_id, None)
             except WardgateError:
                 return
             self._reports.pop(report.session_id, None)
@@ -251,7 +272,11 @@ class Sessions:
             if session.phase in (Phase.STARTING, Phase.ACTIVE)
         ]
         return HeartbeatRequest(
-            version=__version__, sessions=live, advertise=self._advertise, spool_bytes=self._spool.backlog_bytes
+            version=__version__,
+            sessions=live,
+            advertise=self._advertise,
+            host=socket.gethostname()[:255],
+            spool_bytes=self._spool.backlog_bytes,
         )
 
     def answered(self, answer: HeartbeatAnswer) -> None:
@@ -268,11 +293,15 @@ class Sessions:
     def end(self, order: SessionOrder) -> None:
         """The control plane wants a session ended; an order for an older epoch is not for the one that lives now."""
         session = self._live.get(order.session_id)
-        if session is not None and order.epoch in (None, session.epoch):
+        if session is None or order.epoch not in (None, session.epoch):
+            return
+        if order.fenced:
+            self._spawn(session.give_up("Another lease of the session has taken over.", fenced=True))
+        else:
             session.end_soon(order.reason, order.message)
 
     async def stop(self, *, revoked: bool = False) -> None:
-        """The gateway stops: suspend all sessions; or it was revoked: end them."""
+        """This instance stops: its sessions go on elsewhere; or the gateway was revoked: they end."""
         self._stopping = True
         for task in tuple(self._opening.values()):
             task.cancel()
@@ -280,7 +309,7 @@ class Sessions:
         if revoked:
             await asyncio.gather(*(each.end(EndReason.RIGHTS_LOST, "The gateway was revoked.") for each in sessions))
         else:
-            await asyncio.gather(*(each.suspend() for each in sessions))
+            await asyncio.gather(*(each.give_up("The gateway was stopped.") for each in sessions))
         for work in tuple(self._tasks):
             work.cancel()
 
@@ -305,5 +334,5 @@ def _link(head: Head | None) -> Link | None:
 def _refusal_code(error: WardgateError) -> str:
     """How a failed start is named to the local proxy: MongoDB's failures keep their code, ours get one of a few."""
     if isinstance(error, ProblemError):
-        return "lease_refused" if error.problem.code is not ProblemCode.INTERNAL else "failed_to_start"
+        return _PROBLEMS.get(error.problem.code, "failed_to_start")
     return "failed_to_start" if error.code in ("unreachable", "seal_broken") else error.code

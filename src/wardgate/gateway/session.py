@@ -40,6 +40,7 @@ from ..tunnel import frames
 from ..wire.hello import attribution
 from ..wire.login import LoginKeys
 from .control_stream import ControlStream
+from .idleness import Idleness
 from .mongo.discovery import Kind, Role, Topology
 from .mongo.ending import CursorRef, KillReport, kill_session_work
 from .mongo.errors import MongoError
@@ -83,6 +84,7 @@ class Hooks:
     activated: Callable[[LiveSession], Awaitable[None]]
     withdraw: Callable[[str, int], None]
     ended: Callable[[LiveSession, EndReason, str | None], None]
+    given_up: Callable[[LiveSession], None]
 
 
 class LiveSession:
@@ -125,6 +127,7 @@ class LiveSession:
         self._emptied = asyncio.Event()
         self._numbered = 0
         self._ending: asyncio.Task[None] | None = None
+        self.given_up = False  # only this epoch ends, the session goes on elsewhere or later
         self._tasks: set[asyncio.Task[None]] = set()
         loop = asyncio.get_running_loop()
         # Runs while there is no control stream, also before the first: a lease that nobody comes for holds credentials.
@@ -136,6 +139,9 @@ class LiveSession:
         self.certificate_until = self._expires_at + numbers.certificate_grace  # monotonic
         self._expiry = loop.call_later(lease.expires_in_s, self.end_soon, EndReason.EXPIRED)
         self._renewal = loop.call_later(lease.renew_by_s, self._not_renewed)
+        self._idleness = Idleness(
+            lease.policy.idle_timeout_s, lambda: self._streams, lambda: self.end_soon(EndReason.IDLE)
+        )
         self._links = self._make_links()
 
     def _make_links(self) -> SessionLinks:
@@ -205,6 +211,8 @@ class LiveSession:
                 if self._greeted is not stream:
                     self._greeted = stream
                     self._spawn(self._become_ready(stream))
+            case frames.Alive():
+                self._drop_all_but(frozenset(frame.streams))
             case frames.Bye():
                 self.end_soon(EndReason.CLIENT_CLOSED)
 
@@ -276,8 +284,15 @@ class LiveSession:
         stream = DataStream(self._numbered, transport, leftover, self._links, on_end=self._stream_ended)
         self._streams.add(stream)
 
+    def _drop_all_but(self, alive: frozenset[int]) -> None:
+        """The local proxy is back and has named its streams: what came by a way that died is still open only here."""
+        for stream in tuple(self._streams):
+            if stream.number not in alive:
+                stream.abort()
+
     def _stream_ended(self, stream: DataStream) -> None:
         self._streams.discard(stream)
+        self._idleness.used(stream.last_command_at)
         if not self._streams:
             self._emptied.set()
 
@@ -317,37 +332,44 @@ class LiveSession:
         assert self._ending is not None
         await asyncio.shield(self._ending)
 
-    async def suspend(self) -> None:
-        """The gateway stops: cut all and close the chain, but leave the session to its next epoch."""
+    async def give_up(self, why: str, *, fenced: bool = False) -> None:
+        """Cut all and close the chain, but leave the session to its next epoch; `fenced`: that one lives already.
+
+        What a fenced epoch left in MongoDB is not looked for: by its application name, the newer epoch's work would be
+        found too. Its operations die with their sockets.
+        """
         if self._ending is None:
-            self._ending = asyncio.get_running_loop().create_task(self._end(None, "The gateway was stopped."))
+            self.given_up = True
+            self._ending = asyncio.get_running_loop().create_task(self._end(None, why, kill=not fenced))
         await asyncio.shield(self._ending)
 
-    async def _end(self, reason: EndReason | None, message: str | None) -> None:
-        """The one end of a session (law 1). `reason` None: only this epoch ends, on a gateway that stops."""
+    async def _end(self, reason: EndReason | None, message: str | None, *, kill: bool = True) -> None:
+        """The one end of a session (law 1). `reason` None: only this epoch ends."""
         until = monotonic() + self._numbers.session_end
-        worked = self.phase is Phase.ACTIVE
+        worked = kill and self.phase is Phase.ACTIVE
         self.phase = Phase.ENDING
+        self._idleness.stop()
         for timer in (self._expiry, self._renewal, self._lost_timer):
             if timer is not None:
                 timer.cancel()
         try:
             if reason is not None:
-                self._announce(reason, message)
+                self._hooks.withdraw(self.id, int(time() + self._lease.expires_in_s + self._numbers.certificate_grace))
+            elif self._control is not None:
+                self._control.send(frames.Suspended())
             await self._cut(reason)
+            if reason is not None and self._control is not None:
+                # Not earlier: the local proxy closes all by it, also what its clients are being told just now.
+                self._control.send(frames.Ended(reason=reason.value, message=message))
             report = await self._kill(until - monotonic()) if worked else KillReport(())
             await self._close_chain(reason, message, report)
         finally:
             await self._release()
-            _log.info("session ended", session=self.id, reason=reason.value if reason else "gateway_stopping")
+            _log.info("session ended", session=self.id, reason=reason.value if reason else message)
             if reason is not None:
                 self._hooks.ended(self, reason, message)
-
-    def _announce(self, reason: EndReason, message: str | None) -> None:
-        """To the relays, that no stream is wanted any more, and to the local proxy, why."""
-        self._hooks.withdraw(self.id, int(time() + self._lease.expires_in_s + self._numbers.certificate_grace))
-        if self._control is not None:
-            self._control.send(frames.Ended(reason=reason.value, message=message))
+            else:
+                self._hooks.given_up(self)
 
     async def _release(self) -> None:
         """Credentials, tasks and the control stream; nothing of the session is left here."""
@@ -365,7 +387,8 @@ class LiveSession:
     async def _cut(self, reason: EndReason | None) -> None:
         """Tell the commands that wait, then abort every socket."""
         self._spares.close()
-        sentence = "wardgate: the gateway is being stopped." if reason is None else _SENTENCES[reason]
+        # Where the session goes on, a lost connection is what drivers retry; an error document is not.
+        sentence = None if reason is None else _SENTENCES[reason]
         for stream in tuple(self._streams):
             stream.end(sentence)
         if self._streams:

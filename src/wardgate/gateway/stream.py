@@ -117,6 +117,7 @@ class DataStream:
     ) -> None:
         """`connection` is its number in the session; `leftover` was read from `transport` after the handshake."""
         self.connection = connection
+        self.number: int | None = None  # what the local proxy calls it
         self.member: str | None = None  # where it leads, once that is known
         self._transport = transport
         self._links = links
@@ -125,7 +126,6 @@ class DataStream:
         self._phase = Phase.PREFACE
         self._wanted: str | None = None  # None: the main port
         self._pump: Pump | None = None
-        self._opened_at = monotonic()
         self._judging: asyncio.TimerHandle | None = None
         self._leaving: asyncio.TimerHandle | None = None
         self._timer = asyncio.get_running_loop().call_later(links.preface_timeout, self.abort)
@@ -141,6 +141,7 @@ class DataStream:
             return
         self._phase = Phase.OPEN
         self._wanted = frame.member
+        self.number = frame.stream
         links = self._links
         facts = ConnectionFacts(
             connection=self.connection,
@@ -256,8 +257,8 @@ class DataStream:
 
     @property
     def last_command_at(self) -> float:
-        """Monotonic time of the newest command that was not hello or SASL; of the opening while there is none."""
-        return max(self._opened_at, self._pump.machine.last_command_at) if self._pump is not None else self._opened_at
+        """Monotonic time of the newest command that was not hello, SASL or ping; 0.0 while there is none."""
+        return self._pump.machine.last_command_at if self._pump is not None else 0.0
 
     @property
     def busy(self) -> bool:

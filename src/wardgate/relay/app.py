@@ -54,14 +54,14 @@ class Ready:
 
 
 async def run_relay(settings: RelaySettings, ready: Callable[[Ready], None]) -> None:
-    """Serve until SIGTERM, SIGINT or revocation. WardgateError if it can't start."""
+    """Serve until SIGTERM or SIGINT. WardgateError if it can't start, and when it is revoked."""
     check_advertised(settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     with folder.claim(settings.data_dir):
-        starting = asyncio.create_task(_start(settings, stop, ready))
+        starting = asyncio.create_task(_start(settings, ready))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
@@ -82,14 +82,14 @@ def check_advertised(settings: RelaySettings) -> None:
         )
 
 
-async def _start(settings: RelaySettings, stop: asyncio.Event, ready: Callable[[Ready], None]) -> None:
-    """Join and serve until cancelled, or until the control plane refuses us."""
+async def _start(settings: RelaySettings, ready: Callable[[Ready], None]) -> None:
+    """Join and serve until cancelled; WardgateError once the control plane refuses us."""
     joined = await _join(settings)
     client = SignedClient(joined.identity, ca_file=settings.ca_file)
     try:
         server = await _server(client, settings)
         try:
-            await _serve(settings, joined, client, server, stop, ready)
+            await _serve(settings, joined, client, server, ready)
         finally:
             await server.close()
     finally:
@@ -101,7 +101,6 @@ async def _serve(
     joined: Joined,
     client: SignedClient,
     server: RelayServer,
-    stop: asyncio.Event,
     ready: Callable[[Ready], None],
 ) -> None:
     address = server.listen(*settings.listen)
@@ -110,7 +109,7 @@ async def _serve(
     async def refused(error: WardgateError) -> None:
         if isinstance(error, ProblemError) and error.problem.code is ProblemCode.FORBIDDEN:
             _log.error("the control plane has revoked this relay", message=error.message)
-            stop.set()
+            raise WardgateError("machine_revoked", error.message)
 
     async def answered(answer: RelayHeartbeatAnswer) -> None:
         server.set_revoked(answer.revoked, answer.revoked_instances)
@@ -131,9 +130,13 @@ async def _serve(
     )
     await _first(beat.beat)
     ready(Ready(client.identity.id, client.identity.name, address, advertised, joined.notice))
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(beat.run())
-        tasks.create_task(keep_certificate(client, settings.data_dir, renewed))
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(beat.run())
+            tasks.create_task(keep_certificate(client, settings.data_dir, renewed))
+    except* WardgateError as failed:
+        failure = failed.exceptions[0]
+    raise failure  # neither ends by itself
 
 
 async def _join(settings: RelaySettings) -> Joined:

@@ -148,11 +148,15 @@ class Ping(Frame):
 
 
 class Open(Frame):
-    """Which member the client's connection is for (null: the main port), and the listener's address that it came to."""
+    """Which member the client's connection is for (null: the main port), and the listener's address that it came to.
+
+    `stream` is its number at the local proxy, by which `alive` names it later.
+    """
 
     t: Literal["open"] = "open"
     member: Address | None = None
     local: Address
+    stream: int | None = None
 
 
 # --- relay control connection -------------------------------------------------------------------------------------
