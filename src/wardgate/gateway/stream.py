@@ -22,6 +22,7 @@ from ..net.pump import Exchange, Pump, Reached
 from ..proxy.connection import ProxyConnection
 from ..proxy.facts import ConnectionFacts, SessionRules, Topology
 from ..tunnel.frames import PREFACE, FrameError, FrameReader, Open
+from ..wire.compression import common
 from . import following
 from .mongo import connection as mongo
 from .mongo.discovery import Kind
@@ -151,8 +152,15 @@ class DataStream:
             local=frame.local,
             member=frame.member,
         )
-        limit = links.target.numbers.message_bytes
-        machine = ProxyConnection(facts, links.rules, links.topology(), message_limit=limit)
+        target = links.target
+        machine = ProxyConnection(
+            facts,
+            links.rules,
+            links.topology(),
+            message_limit=target.numbers.message_bytes,
+            compressors=common(target.compressors),
+            zlib_level=target.zlib_level,
+        )
         self._pump = Pump(
             machine,
             links.recorder,

@@ -58,7 +58,7 @@ class Streaming(Conduct):
             except RemoteProtocolError as error:
                 self._malformed(head, error, now, out)
                 return True
-        upload = Upload(wire, wrapped, self._rules.random(KEY_BYTES))
+        upload = Upload(wire, wrapped, self._rules.random(KEY_BYTES), self._whole_bytes // 2)
         self._turn = turn = Turn(upload.request, unread(upload.request), None, now)
         turn.upload = upload
         self._owed = upload.request

@@ -8,7 +8,7 @@ a command itself, and then is a request like any other. A part is sealed for the
 It is not the connection: whether the request may run, where it goes and what is answered is decided there.
 
 Law: the last part is given out only when everything before it has been read, so a server can never run a request of
-which something is unknown. What is held is bounded by `PART_BYTES` and the pieces of one read, whatever its length.
+which something is unknown. What is held is bounded by the size of a part and the bytes of one read, however long it is.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from ..wire.reader import MessageReader
 from ..wire.sections import SectionReader
 
 WHOLE_BYTES: Final = 256 * 1024  # a request up to this length is held; nearly all are
-PART_BYTES: Final = 128 * 1024  # of a streamed one, before they are recorded and passed on
 BODY_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024  # of a command itself: mongod's own limit
 _BESIDE_BYTES: Final = 2 * 1024 * 1024  # of a streamed command, beside its documents
 _HEAD_BYTES: Final = 512  # within these stands how the message begins: its flags, first section, first field
@@ -62,7 +61,7 @@ class Upload:
         "_inflated",
         "_inflater",
         "_missing",
-        "_parts",
+        "_part_bytes",
         "_reader",
         "_sealer",
         "_size",
@@ -80,8 +79,11 @@ class Upload:
         "spoiled",
     )
 
-    def __init__(self, wire: Header, wrapped: Wrapped | None, key: bytes) -> None:
-        """`wire` is the header on the wire, `wrapped` what it says if it is compressed, `key` is for this one only."""
+    def __init__(self, wire: Header, wrapped: Wrapped | None, key: bytes, part_bytes: int) -> None:
+        """`wire` is the header on the wire, `wrapped` what it says if it is compressed, `key` is for this one only.
+
+        What is held of it is more than `part_bytes` only by what comes at once.
+        """
         self.header = wire if wrapped is None else wrapped.header
         self.compressor: Compressor | None = None if wrapped is None else wrapped.compressor
         self.route = Route.UNKNOWN
@@ -95,6 +97,7 @@ class Upload:
         self.request = OpMsg(HEADER.pack(*self.header), self.header.request_id, self.header.response_to, 0, 0, 0)
         self.command: Command | None = None  # as far as its kind-0 section tells, once that is here
         self._missing = wire.length
+        self._part_bytes = part_bytes
         self._inflater = None if wrapped is None else Inflater(wrapped)
         self._inflated: Iterator[bytes] = iter(())
         self._reader = SectionReader(CARRIES, HINTS, _BESIDE_BYTES)
@@ -183,7 +186,7 @@ class Upload:
 
     def parts(self) -> Iterator[bytes]:
         """What may be given out now; never the end of it, which is `rest`."""
-        if self._size > PART_BYTES:
+        if self._size > self._part_bytes:
             last = self._held.pop()
             if self._held:
                 yield b"".join(self._held)

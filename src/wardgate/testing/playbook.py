@@ -10,12 +10,13 @@ a line of text, so that a test states what happens in the order in which it happ
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import bson
 
 from ..audit import records as audit
+from ..audit.codec import Assembler, Entry
 from ..policy.decide import Policy
 from ..proxy import actions as do
 from ..proxy.connection import ProxyConnection
@@ -115,8 +116,15 @@ class Playbook:
     """One machine under test and the script of what it asked for."""
 
     def __init__(
-        self, *, topology: Topology | None = None, main: bool = False, work: WorkLog | None = None, **rules: Any
+        self,
+        *,
+        topology: Topology | None = None,
+        main: bool = False,
+        work: WorkLog | None = None,
+        machine: Mapping[str, Any] | None = None,
+        **rules: Any,
     ) -> None:
+        """`machine` is what the connection machine is made with besides, `rules` the session's."""
         self.work = work or WorkLog()
         rules.setdefault("policy", Policy())
         rules.setdefault("login_keys", LoginKeys(counting))
@@ -131,6 +139,7 @@ class Playbook:
             ),
             SessionRules(work=self.work, random=counting, **rules),
             topology or Topology("replica_set", {MEMBER: LISTENER}),
+            **(machine or {}),
         )
         self.now = 1000.0
         self.actions: list[do.Action] = []
@@ -168,6 +177,20 @@ class Playbook:
         self.event(self.machine.logged_in)
         self.server(reply(2, n=0))
         self.clear()
+
+    def bodies(self) -> list[audit.CommandIntent | audit.Denied]:
+        """Every command that was recorded, with its whole body."""
+        whole: list[audit.CommandIntent | audit.Denied] = []
+        for record in self.records:
+            if isinstance(record, audit.CommandIntent | audit.Denied):
+                assembler = Assembler(Entry(0, record, ()))
+                for part in self.records:
+                    if isinstance(part, audit.UploadPart):
+                        assembler.add(part)
+                found = assembler.record()
+                assert isinstance(found, audit.CommandIntent | audit.Denied)
+                whole.append(found)
+        return whole
 
     def state(self) -> str:
         """The name of the machine's state."""
