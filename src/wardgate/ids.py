@@ -25,6 +25,7 @@ class Kind(StrEnum):
     INSTANCE = "gwi"
     PROJECT = "prj"
     RELAY = "rly"
+    REQUEST = "req"
     RESOURCE = "res"
     SERVICE = "svc"
     SESSION = "ses"

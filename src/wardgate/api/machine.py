@@ -168,9 +168,10 @@ class Credentials(BaseModel):
 
 
 class Policy(BaseModel):
-    """What the account allows beyond the default policy."""
+    """What the account allows beyond the default policy, and when its sessions end for want of use."""
 
     allow_admin: bool = False
+    idle_timeout_s: float | None = Field(default=None, gt=0)
 
 
 class LeaseRequest(Request):

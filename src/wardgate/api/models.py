@@ -268,8 +268,11 @@ class AccountCreate(Request):
     client_certificate: SecretStr | None = Field(default=None, min_length=1, max_length=_PEM, description=_CERTIFICATE)
     require_mfa: bool = False
     require_reason: bool = False
+    require_approval: bool = False
     allow_admin: bool = False
     max_duration: str | None = Field(default=None, max_length=32)
+    idle_timeout: str | None = Field(default="30m", max_length=32, description="Null: never.")
+    max_sessions: int | None = Field(default=None, ge=1, le=10_000, description="Live ones, of all users.")
 
 
 class AccountUpdate(Request):
@@ -283,8 +286,11 @@ class AccountUpdate(Request):
     client_certificate: SecretStr | None = Field(default=None, min_length=1, max_length=_PEM, description=_CERTIFICATE)
     require_mfa: bool | None = None
     require_reason: bool | None = None
+    require_approval: bool | None = None
     allow_admin: bool | None = None
     max_duration: str | None = Field(default=None, max_length=32)
+    idle_timeout: str | None = Field(default=None, max_length=32)
+    max_sessions: int | None = Field(default=None, ge=1, le=10_000)
 
 
 class Account(BaseModel):
@@ -302,8 +308,11 @@ class Account(BaseModel):
     )
     require_mfa: bool
     require_reason: bool
+    require_approval: bool
     allow_admin: bool
     max_duration: str | None
+    idle_timeout: str | None
+    max_sessions: int | None
     needs_password: bool = Field(
         description="Its password or client certificate must be entered again before the account can be used."
     )

@@ -43,6 +43,7 @@ class ProblemCode(StrEnum):
     RELAY_UNAVAILABLE = "relay_unavailable"
     SESSION_ENDED = "session_ended"
     TOO_LARGE = "too_large"
+    TOO_MANY_SESSIONS = "too_many_sessions"
     UNKNOWN_HOST = "unknown_host"
 
 
@@ -74,6 +75,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.RELAY_UNAVAILABLE: (503, 5, "No relay is available"),
     ProblemCode.SESSION_ENDED: (409, 4, "The session has ended"),
     ProblemCode.TOO_LARGE: (413, 2, "Request too large"),
+    ProblemCode.TOO_MANY_SESSIONS: (409, 4, "Too many sessions"),
     ProblemCode.UNKNOWN_HOST: (421, 6, "Unknown host name"),
 }
 

@@ -77,10 +77,19 @@ _SESSION = {
     "export": Place(f"{_HERE}.session:export", "Write a session's record into a file."),
     "keys": Place(f"{_HERE}.session:keys", "Print the public keys that records are sealed with."),
 }
+_REQUEST = {
+    "create": Place(f"{_HERE}.request:create", "Ask for access to an account that needs an approval."),
+    "list": Place(f"{_HERE}.request:list_", "List access requests, newest first."),
+    "show": Place(f"{_HERE}.request:show", "Show one access request."),
+    "approve": Place(f"{_HERE}.request:approve", "Let somebody in; never yourself."),
+    "deny": Place(f"{_HERE}.request:deny", "Refuse a request, or take a grant back."),
+    "cancel": Place(f"{_HERE}.request:cancel", "Take your own request back."),
+}
 _PAM = {
     "resource": Place("wardgate.cli.main:resource", "Guarded MongoDB deployments."),
     "account": Place("wardgate.cli.main:account", "The MongoDB users behind them."),
     "db": Place("wardgate.cli.main:db", "Reach a database."),
+    "request": Place("wardgate.cli.main:request", "Asking for access, and deciding on it."),
     "session": Place("wardgate.cli.main:session", "Who reached what, and every command."),
 }
 _DB = {
@@ -111,6 +120,7 @@ role = LazyGroup("role", _ROLE, help="Roles: who may do what, where, and until w
 resource = LazyGroup("resource", _RESOURCE, help="Resources: guarded MongoDB deployments.")
 account = LazyGroup("account", _ACCOUNT, help="Accounts: the MongoDB users that people reach through wardgate.")
 session = LazyGroup("session", _SESSION, help="Sessions: who reached what, and every command.")
+request = LazyGroup("request", _REQUEST, help="Access requests: asking to be let in, and deciding on it.")
 db = LazyGroup("db", _DB, help="Reach a database.")
 pam = LazyGroup("pam", _PAM, help="Privileged access: resources, accounts, access and sessions.")
 root = LazyGroup("wardgate", _TOP, help="Just-in-time, passwordless and fully recorded access to MongoDB.")

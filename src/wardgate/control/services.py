@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from ..numbers import DEFAULT, Numbers
 from ..secret import Secret
 from .access import AccessService, GatewayAccess, Lifecycle, SessionDirectory, SessionPasswords, Sweep
+from .approvals import ApprovalService
 from .audit_log import AuditLog, Event
 from .audit_log.log import SYSTEM
 from .db import Database
@@ -56,6 +57,7 @@ class Services:
     bindings: BindingService
     verification: Verification
     mfa: MfaService
+    approvals: ApprovalService
     projects: ProjectService
     hub: LinkHub
     machine_guard: MachineGuard
@@ -111,15 +113,18 @@ async def open_services(
     catalogue = ResourceCatalogue(vault, fleet)
     lifecycle = Lifecycle(audit_log, sources, fleet)
     passwords = SessionPasswords(vault, sources)
+    approvals = ApprovalService(database, audit_log, sources, catalogue)
     access = AccessService(
-        database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle, passwords, verification
+        database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle, passwords, verification, approvals
     )
-    gateways = GatewayAccess(database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head, passwords)
+    gateways = GatewayAccess(
+        database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head, passwords, approvals
+    )
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
     sweeping = Background("access", sweep, _ACCESS_SWEEP)
-    users.on_rights_lost.append(sweeping.wake.set)
-    bindings.on_rights_lost.append(sweeping.wake.set)
+    for watched in (users, bindings, approvals):
+        watched.on_rights_lost.append(sweeping.wake.set)
     objects = ObjectFolder(settings.data_dir / "records")
     records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects)
     return Services(
@@ -136,6 +141,7 @@ async def open_services(
         bindings=bindings,
         verification=verification,
         mfa=mfa,
+        approvals=approvals,
         projects=projects,
         hub=hub,
         machine_guard=MachineGuard(database, sources, settings.public_url),

@@ -202,6 +202,11 @@ class Conduct:
         self._ledger.bytes_out += len(data)
         out.append(ToClient(data, held))
 
+    def _used(self, command: Command, now: float) -> None:
+        """The session was used: by a command, but not by the ping with which tools keep a connection open."""
+        if command.name != "ping":
+            self.last_command_at = now
+
     def _next_id(self) -> int:
         self._request_id += 1
         return self._request_id

@@ -323,7 +323,7 @@ class ProxyConnection(Streaming):
 
     def _take_command(self, command: Command, now: float, out: list[Action], compressor: Compressor | None) -> None:
         self._ledger.commands += 1
-        self.last_command_at = now
+        self._used(command, now)
         refusal = self._refusal(command)
         if refusal is not None:
             self._deny(command, refusal.rule, refusal.code, refusal.message, out)
@@ -467,7 +467,7 @@ class ProxyConnection(Streaming):
         out.append(Record(turn.outcome(facts, now)))
         self._give(tail, out)
         self._note_work(turn, facts)
-        self.last_command_at = now
+        self._used(turn.command, now)
         if not turn.end_reply():
             self._move(State.REQUEST)
 

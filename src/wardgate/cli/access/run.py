@@ -19,6 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ... import __version__
+from ...api.approvals import AccessRequestCreate
 from ...api.models import (
     ClientFacts,
     EndReason,
@@ -34,7 +35,7 @@ from ...api.problems import ProblemCode, ProblemError
 from ...errors import WardgateError
 from ...net import certs, loop
 from ...numbers import DEFAULT
-from .. import mfa
+from .. import approval, mfa
 from ..exits import Exit, exit_code_of_end
 from ..forms import path
 from ..settings import Settings
@@ -121,15 +122,24 @@ def _request(settings: Settings, wish: Wish, key: certs.PrivateKey, view: View) 
             hostname=socket.gethostname()[:255],
         ),
     )
+    may_ask = isinstance(view, TerminalView | BesideClient)
     with settings.api() as client:
-        return mfa.answering(
+
+        def send(challenge: str | None) -> SessionGrant:
+            answered = body if challenge is None else body.model_copy(update={"mfa_challenge": challenge})
+            return client.post(path("projects", wish.project_id, "sessions"), SessionGrant, answered)
+
+        def request(reason: str) -> AccessRequestCreate:
+            return AccessRequestCreate(
+                resource=wish.resource, account=wish.account, duration=wish.duration_text, reason=wish.reason or reason
+            )
+
+        return approval.asking(
             client,
-            lambda challenge: client.post(
-                path("projects", wish.project_id, "sessions"),
-                SessionGrant,
-                body if challenge is None else body.model_copy(update={"mfa_challenge": challenge}),
-            ),
-            may_ask=isinstance(view, TerminalView | BesideClient),
+            lambda: mfa.answering(client, send, may_ask=may_ask),
+            wish.project_id,
+            request,
+            may_ask=may_ask,
         )
 
 

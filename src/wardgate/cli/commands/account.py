@@ -23,6 +23,7 @@ def resource(function: options.Command) -> options.Command:
 
 
 _MECHANISMS = click.Choice([each.value for each in Mechanism])
+_LIMITS = ("max_duration", "idle_timeout", "max_sessions")  # `none` takes them away
 _WITHOUT_PASSWORD = frozenset({Mechanism.X509, Mechanism.OIDC})
 
 
@@ -55,8 +56,13 @@ def _read_certificate(file: Path) -> SecretStr:
 @click.option("--description", default="", help="What it is for.")
 @click.option("--require-mfa", is_flag=True, help="Ask for MFA at every access.")
 @click.option("--require-reason", is_flag=True, help="Ask for a reason at every access.")
+@click.option("--require-approval", is_flag=True, help="Ask for somebody's approval before access.")
 @click.option("--allow-admin", is_flag=True, help="Allow what the default policy refuses: users, roles, shutdown, …")
 @click.option("--max-duration", metavar="D", help="The longest session, as 8h.")
+@click.option(
+    "--idle-timeout", metavar="D", default="30m", show_default=True, help="End unused sessions; `none`: never."
+)
+@click.option("--max-sessions", type=click.IntRange(1, 10_000), help="The most live sessions, of all users.")
 @options.no_test
 @options.json_output
 @options.settings
@@ -80,6 +86,8 @@ def add(
         fields["client_certificate"] = _read_certificate(client_certificate)
     if password_stdin or fields["mechanism"] not in _WITHOUT_PASSWORD:
         fields["password"] = _password(password_stdin)
+    if fields["idle_timeout"] == "none":
+        fields["idle_timeout"] = None
     body = build(AccountCreate, name=name, **fields)
     with settings.api() as client:
         saved = client.post(
@@ -122,7 +130,8 @@ def list_(settings: Settings, project_id: str, resource: str, as_json: bool) -> 
 
 
 def _asks_for(account: Account) -> str:
-    asked = [word for word, wanted in (("MFA", account.require_mfa), ("reason", account.require_reason)) if wanted]
+    asks = {"approval": account.require_approval, "MFA": account.require_mfa, "reason": account.require_reason}
+    asked = [word for word, wanted in asks.items() if wanted]
     if account.needs_password:
         asked.append("its certificate again" if account.mechanism is Mechanism.X509 else "its password again")
     return ", ".join(asked) or "–"
@@ -152,6 +161,8 @@ def show(settings: Settings, project_id: str, resource: str, name: str, as_json:
             ("client certificate", _until(found)),
             ("asks for", _asks_for(found)),
             ("maximum duration", found.max_duration or "none"),
+            ("ends unused", f"after {found.idle_timeout}" if found.idle_timeout else "never"),
+            ("most sessions", None if found.max_sessions is None else str(found.max_sessions)),
             ("administration", "allowed" if found.allow_admin else "refused"),
             ("tested", exact(found.tested_at) or "never"),
         ]
@@ -175,8 +186,13 @@ def _until(account: Account) -> str | None:
 @click.option("--description", help="What it is for.")
 @click.option("--require-mfa/--no-require-mfa", default=None, help="Ask for MFA at every access.")
 @click.option("--require-reason/--no-require-reason", default=None, help="Ask for a reason at every access.")
+@click.option(
+    "--require-approval/--no-require-approval", default=None, help="Ask for somebody's approval before access."
+)
 @click.option("--allow-admin/--no-allow-admin", default=None, help="Allow what the default policy refuses.")
 @click.option("--max-duration", metavar="D", help="The longest session, as 8h; `none` for no limit.")
+@click.option("--idle-timeout", metavar="D", help="End unused sessions after that, as 30m; `none`: never.")
+@click.option("--max-sessions", metavar="N", help="The most live sessions, of all users; `none` for no limit.")
 @options.no_test
 @options.json_output
 @options.settings
@@ -188,19 +204,17 @@ def update(
     password_stdin: bool,
     client_certificate: Path | None,
     no_client_certificate: bool,
-    max_duration: str | None,
     no_test: bool,
     as_json: bool,
     **fields: Any,
 ) -> None:
     """Change the account NAME."""
     changes = {field: value for field, value in fields.items() if value is not None}
+    changes |= {limit: None for limit in _LIMITS if changes.get(limit) == "none"}
     if password_stdin:
         changes["password"] = options.password_from_stdin()
     if client_certificate is not None or no_client_certificate:
         changes["client_certificate"] = None if client_certificate is None else _read_certificate(client_certificate)
-    if max_duration is not None:
-        changes["max_duration"] = None if max_duration == "none" else max_duration
     if not changes:
         raise ExitError(
             "nothing_to_change", "Say what to change; see `wardgate pam account update --help`.", Exit.USAGE

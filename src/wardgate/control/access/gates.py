@@ -1,34 +1,52 @@
-"""The gates of a session, in their one fixed order: role, password, reason, MFA, gateway.
+"""The gates of a session, in their one fixed order: role, approval, password, reason, MFA, gateway.
 
-Identity is the first gate, passed before a service is called; approval will stand before the reason, together with the
-account setting that asks for it. Each gate is a function that lets pass, or raises a problem with a stable code that
-says what to do. Law: a gate for what is not built yet refuses, it never passes.
+Identity is the first gate, passed before a service is called. Each gate is a function that lets pass, or raises a
+problem with a stable code that says what to do. Law: a gate for what is not built yet refuses, it never passes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from ...api.problems import ProblemCode, ProblemError
+from ...net import certs
+from ..approvals.grants import Grant
 from ..identity.actor import Actor
 from ..identity.permissions import Permission
 from ..mfa.service import who
+from ..mfa.verification import binding_of
 from ..resources.facts import AccountFacts
-from .ports import Factor, Fleet
+from .ports import Approvals, Factor, Fleet
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, kw_only=True)
 class Wish:
-    """Who wants in, where, and why."""
+    """Who wants in, where, why and for how long. `grant` is found by the gate that asks for it."""
 
     actor: Actor
     account: AccountFacts
+    wanted: timedelta
+    key: certs.PublicKey
     reason: str | None
+    challenge_id: str | None
     fleet: Fleet
     factor: Factor
-    binding: bytes  # what a second factor would be good for
-    challenge_id: str | None
+    approvals: Approvals
+    grant: Grant | None = None
+
+    @property
+    def longest(self) -> timedelta:
+        """The longest session that the account and the grant allow, if that is shorter than what is wanted."""
+        limits = [self.wanted, self.account.max_duration, None if self.grant is None else self.grant.longest]
+        return min(limit for limit in limits if limit is not None)
+
+    @property
+    def binding(self) -> bytes:
+        """What a second factor is good for: this account, so long, and the key that the certificate bears."""
+        seconds = str(self.longest.total_seconds())
+        return binding_of("access", self.account.account_id, seconds, certs.public_key_der(self.key))
 
 
 async def role(wish: Wish) -> None:
@@ -36,6 +54,12 @@ async def role(wish: Wish) -> None:
     account = wish.account
     what = f"account {account.account} on a resource {account.resource}"
     wish.actor.require(Permission.ACCOUNT_OWN_SESSION_CREATE, account.scope, what=what)
+
+
+async def approval(wish: Wish) -> None:
+    """Where the account asks for an approval: somebody else gave one, and its window is open."""
+    if wish.account.require_approval:
+        wish.grant = await wish.approvals.grant_for(wish.actor.user_id, wish.account)
 
 
 async def password(wish: Wish) -> None:
@@ -74,7 +98,14 @@ async def gateway_online(wish: Wish) -> None:
         )
 
 
-GATES: tuple[Callable[[Wish], Awaitable[None]], ...] = (role, password, reason, mfa, gateway_online)
+GATES: tuple[Callable[[Wish], Awaitable[None]], ...] = (
+    role,
+    approval,
+    password,
+    reason,
+    mfa,
+    gateway_online,
+)
 
 
 async def pass_all(wish: Wish) -> None:

@@ -39,7 +39,7 @@ from . import store
 from .lifecycle import Lifecycle, order_for
 from .model import EpochRow, SessionRow
 from .passwords import SessionPasswords
-from .ports import Catalogue, Heads, People
+from .ports import Approvals, Catalogue, Heads, People
 from .states import LIVE
 
 _RENEW_EVERY = timedelta(seconds=60)  # a lease's deadline is written at most this often
@@ -59,6 +59,7 @@ class GatewayAccess:
         lifecycle: Lifecycle,
         heads: Heads,
         passwords: SessionPasswords,
+        approvals: Approvals,
     ) -> None:
         self._database = database
         self._sources = sources
@@ -69,6 +70,7 @@ class GatewayAccess:
         self._lifecycle = lifecycle
         self._heads = heads
         self._passwords = passwords
+        self._approvals = approvals
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
@@ -116,7 +118,10 @@ class GatewayAccess:
             renew_by_s=self._numbers.lease_renew,
             active=row.status is SessionStatus.ACTIVE,
             target=target,
-            policy=Policy(allow_admin=account.allow_admin),
+            policy=Policy(
+                allow_admin=account.allow_admin,
+                idle_timeout_s=None if account.idle_timeout is None else account.idle_timeout.total_seconds(),
+            ),
             local_auth=row.local_auth,
             audit_key_id=self._keys.audit_key_id,
             audit_public_key=self._keys.audit_public_key,
@@ -148,6 +153,10 @@ class GatewayAccess:
     async def has_right(self, session: AsyncSession, row: SessionRow, account: AccountFacts) -> bool:
         """Whether the session's user may still connect to its account, with no more proof than the session had."""
         if account.require_mfa and not row.mfa:
+            return False
+        if account.require_approval and row.grant_id is None:
+            return False
+        if row.grant_id is not None and not await self._approvals.still_granted(session, row.grant_id):
             return False
         bindings = await self._people.user_bindings(session, row.user_id)
         permission = Permission.ACCOUNT_OWN_SESSION_CREATE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import BigInteger, bindparam, func, select, update
@@ -28,6 +28,9 @@ class RecordPlace:
     epochs: Mapping[int, str]
     holders: Mapping[int, str]
     verification: VerificationState
+    resource: str = ""
+    account: str = ""
+    user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,9 @@ class SessionDirectory:
             epochs={epoch.epoch: epoch.gateway_id for epoch in rows},
             holders={epoch.epoch: epoch.instance_id for epoch in rows if epoch.instance_id is not None},
             verification=row.verification,
+            resource=row.resource,
+            account=row.account,
+            user=row.user,
         )
 
     async def must_find(self, session: AsyncSession, session_id: str) -> RecordPlace:

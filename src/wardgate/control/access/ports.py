@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.machine import Credentials, Head, MongoTarget, SessionOrder
 from ...api.models import Route
+from ..approvals.grants import Grant
 from ..identity.actor import Binding
 from ..mfa.verification import Who
 from ..resources.facts import AccountFacts
@@ -60,6 +61,16 @@ class Factor(Protocol):
 
     async def consume(self, session: AsyncSession, who: Who, challenge_id: str, binding: bytes) -> None:
         """Use a met challenge up; ProblemError `mfa_challenge_over` if it is not met."""
+
+
+class Approvals(Protocol):
+    """Access requests and their grants."""
+
+    async def grant_for(self, user_id: str, account: AccountFacts) -> Grant:
+        """The grant that lets a user in now; ProblemError `approval_required`."""
+
+    async def still_granted(self, session: AsyncSession, request_id: str) -> bool:
+        """Whether that grant still stands."""
 
 
 class People(Protocol):

@@ -6,7 +6,7 @@ through `lifecycle.Lifecycle` only.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,7 +33,6 @@ from ..db import Database
 from ..identity.actor import Actor, Scope, not_found
 from ..identity.permissions import Permission
 from ..mfa.service import who
-from ..mfa.verification import binding_of
 from ..paging import Paging, page_of
 from ..resources.facts import AccountFacts
 from ..sources import Sources
@@ -43,7 +42,7 @@ from .describe import describe
 from .lifecycle import Lifecycle
 from .model import SessionRow
 from .passwords import SessionPasswords
-from .ports import Catalogue, Factor, Fleet
+from .ports import Approvals, Catalogue, Factor, Fleet
 from .states import LIVE
 
 
@@ -62,6 +61,7 @@ class AccessService:
         lifecycle: Lifecycle,
         passwords: SessionPasswords,
         factor: Factor,
+        approvals: Approvals,
     ) -> None:
         self._database = database
         self._audit_log = audit_log
@@ -73,21 +73,29 @@ class AccessService:
         self._lifecycle = lifecycle
         self._passwords = passwords
         self._factor = factor
+        self._approvals = approvals
 
     # --- granting -------------------------------------------------------------------------------------------------
 
     async def create(self, actor: Actor, project_id: str, body: SessionRequest) -> SessionGrant:
         """Open a session if every gate is passed; the problem of the first that is not, otherwise."""
-        wanted = _duration(body.duration)
-        key = _public_key(body.csr)
+        wanted, key = _duration(body.duration), _public_key(body.csr)
         account = await self._account(actor, project_id, body)
-        granted, notices = _granted(wanted, account)
         wish = gates.Wish(
-            actor, account, body.reason, self._fleet, self._factor, _binding(account, granted, key), body.mfa_challenge
+            actor=actor,
+            account=account,
+            wanted=wanted,
+            key=key,
+            reason=body.reason,
+            challenge_id=body.mfa_challenge,
+            fleet=self._fleet,
+            factor=self._factor,
+            approvals=self._approvals,
         )
         try:
             await gates.pass_all(wish)
-            row = self._row(actor, account, body, granted)
+            granted, notices = _granted(wish, self._sources.now())
+            row = self._row(wish, body, granted)
             routes, password = await self._begin(wish, row)
         except ProblemError as refused:
             if refused.problem.code is not ProblemCode.MFA_REQUIRED:  # a question is no refusal
@@ -111,6 +119,13 @@ class AccessService:
             if wish.account.require_mfa and wish.challenge_id is not None:
                 await self._factor.consume(session, who(wish.actor), wish.challenge_id, wish.binding)
                 row.mfa = True
+            most = wish.account.max_sessions
+            if most is not None and await store.count_live(session, row.account_id) >= most:
+                raise ProblemError(
+                    ProblemCode.TOO_MANY_SESSIONS,
+                    f"The account {row.account} has {most} live {'session' if most == 1 else 'sessions'}, which is all "
+                    "that it may have: wait until one ends.",
+                )
             password = await self._passwords.make(session, row)
             await self._lifecycle.begin(session, row, wish.actor.cause)
             routes = await self._routes(session, row)
@@ -134,8 +149,8 @@ class AccessService:
                 details={"resource": account.resource, "account": account.account, "code": refused.code},
             )
 
-    def _row(self, actor: Actor, account: AccountFacts, body: SessionRequest, granted: timedelta) -> SessionRow:
-        now = self._sources.now()
+    def _row(self, wish: gates.Wish, body: SessionRequest, granted: timedelta) -> SessionRow:
+        actor, account, now = wish.actor, wish.account, self._sources.now()
         return SessionRow(
             id=self._sources.new_id(Kind.SESSION),
             project_id=account.project_id,
@@ -158,6 +173,7 @@ class AccessService:
             errors=0,
             verification=VerificationState.OPEN,
             local_auth=body.local_auth,
+            grant_id=None if wish.grant is None else wish.grant.request_id,
         )
 
     # --- showing --------------------------------------------------------------------------------------------------
@@ -279,13 +295,11 @@ def _public_key(csr: str) -> certs.PublicKey:
         raise ProblemError(ProblemCode.INVALID_REQUEST, error.message) from error
 
 
-def _binding(account: AccountFacts, granted: timedelta, key: certs.PublicKey) -> bytes:
-    """What a second factor is shown for: this account, so long, and the key that the session's certificate bears."""
-    return binding_of("access", account.account_id, str(granted.total_seconds()), certs.public_key_der(key))
-
-
-def _granted(wanted: timedelta, account: AccountFacts) -> tuple[timedelta, list[str]]:
-    if account.max_duration is None or wanted <= account.max_duration:
-        return wanted, []
-    longest = durations.format(account.max_duration)
-    return account.max_duration, [f"The account {account.account} allows at most {longest}: that is what was granted."]
+def _granted(wish: gates.Wish, now: datetime) -> tuple[timedelta, list[str]]:
+    """How long it is to last, and what to say where that is less than was asked for."""
+    granted, why = wish.longest, f"The account {wish.account.account} allows at most"
+    if wish.grant is not None:
+        granted, why = wish.grant.cut(granted, now), "The grant leaves"
+    if granted >= wish.wanted:
+        return granted, []
+    return granted, [f"{why} {durations.format(granted)}: that is what was granted."]

@@ -18,6 +18,12 @@ async def by_id(session: AsyncSession, session_id: str) -> SessionRow | None:
     return await session.get(SessionRow, session_id)
 
 
+async def count_live(session: AsyncSession, account_id: str) -> int:
+    """How many sessions of an account are not over."""
+    query = select(func.count()).where(SessionRow.account_id == account_id, SessionRow.status.in_(LIVE))
+    return int(await session.scalar(query) or 0)
+
+
 async def newest(
     session: AsyncSession,
     project_id: str,

@@ -25,6 +25,8 @@ class Permission(StrEnum):
     ACCOUNT_OWN_SESSION_READ = "account:own-session:read"
     ACCOUNT_OWN_SESSION_TERMINATE = "account:own-session:terminate"
     ACCOUNT_RECORD_READ = "account:record:read"
+    ACCOUNT_REQUEST_DECIDE = "account:request:decide"
+    ACCOUNT_REQUEST_READ = "account:request:read"
     ACCOUNT_SESSION_READ = "account:session:read"
     ACCOUNT_SESSION_TERMINATE = "account:session:terminate"
     MACHINE_GATEWAY_OPERATE = "machine:gateway:operate"
@@ -76,6 +78,7 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
             Permission.ACCOUNT_DETAILS_READ,
             Permission.ACCOUNT_OWN_SESSION_READ,
             Permission.ACCOUNT_RECORD_READ,
+            Permission.ACCOUNT_REQUEST_READ,
             Permission.ACCOUNT_SESSION_READ,
             Permission.PROJECT_DETAILS_READ,
             Permission.PROJECT_GATEWAY_READ,

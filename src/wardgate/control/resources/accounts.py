@@ -31,8 +31,7 @@ from .model import AccountRow, ResourceRow
 from .ports import Gateways, Tester, must_pass
 from .service import ResourceService, target_of
 
-_NO_MFA = "It requires MFA, which this version can't verify yet: until then nobody gets in with it."
-_NULLABLE = frozenset({"client_certificate", "max_duration"})
+_NULLABLE = frozenset({"client_certificate", "idle_timeout", "max_duration", "max_sessions"})
 _EXPIRES_SOON = timedelta(days=30)
 
 
@@ -93,7 +92,7 @@ class AccountService:
         self, actor: Actor, project_id: str, resource: str, body: AccountCreate, *, no_test: bool
     ) -> Account:
         """Save a new one if its login works (`no_test`: untried)."""
-        longest = _seconds(body.max_duration)
+        longest, idle = _seconds("max_duration", body.max_duration), _seconds("idle_timeout", body.idle_timeout)
         login = login_of(body, self._sources.now())
         permission = Permission.RESOURCE_ACCOUNT_CREATE
         async with self._database.read() as session:
@@ -113,8 +112,11 @@ class AccountService:
             username=login.username,
             require_mfa=body.require_mfa,
             require_reason=body.require_reason,
+            require_approval=body.require_approval,
             allow_admin=body.allow_admin,
             max_duration_s=longest,
+            idle_timeout_s=idle,
+            max_sessions=body.max_sessions,
             created_at=now,
             updated_at=now,
         )
@@ -219,8 +221,6 @@ class AccountService:
 
     def _warnings(self, account: AccountRow, *, tested: bool) -> list[str]:
         found = [] if tested else [UNTESTED]
-        if account.require_mfa:
-            found.append(_NO_MFA)
         expires = account.certificate_expires_at
         if expires is not None and expires - self._sources.now() < _EXPIRES_SOON:
             found.append(f"The client certificate expires on {expires:%Y-%m-%d}: nobody gets in with it after that.")
@@ -253,18 +253,18 @@ def _changes(body: AccountUpdate) -> dict[str, Any]:
             )
         if field not in LOGIN_FIELDS:
             changes[field] = value
-    if "max_duration" in changes:
-        changes["max_duration_s"] = _seconds(changes.pop("max_duration"))
+    for field in {"idle_timeout", "max_duration"} & changes.keys():
+        changes[f"{field}_s"] = _seconds(field, changes.pop(field))
     return changes
 
 
-def _seconds(text: str | None) -> int | None:
+def _seconds(field: str, text: str | None) -> int | None:
     if text is None:
         return None
     try:
         duration: timedelta = durations.parse(text)
     except WardgateError as error:
-        errors = [FieldError(field="max_duration", message=error.message)]
+        errors = [FieldError(field=field, message=error.message)]
         raise ProblemError(ProblemCode.INVALID_DURATION, error.message, errors=errors) from error
     return int(duration.total_seconds())
 
@@ -278,8 +278,11 @@ def _facts(account: AccountRow, resource: str) -> dict[str, Any]:
         "description": account.description,
         "require_mfa": account.require_mfa,
         "require_reason": account.require_reason,
+        "require_approval": account.require_approval,
         "allow_admin": account.allow_admin,
         "max_duration_s": account.max_duration_s,
+        "idle_timeout_s": account.idle_timeout_s,
+        "max_sessions": account.max_sessions,
     }
 
 

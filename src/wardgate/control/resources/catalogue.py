@@ -54,7 +54,6 @@ class ResourceCatalogue:
         return target, (await open_login(session, self._vault, account)).credentials(target)
 
     async def _facts(self, session: AsyncSession, row: ResourceRow, account: AccountRow) -> AccountFacts:
-        seconds = account.max_duration_s
         return AccountFacts(
             project_id=row.project_id,
             resource_id=row.id,
@@ -65,7 +64,14 @@ class ResourceCatalogue:
             gateway=await self._gateways.gateway_name(session, row.gateway_id),
             require_mfa=account.require_mfa,
             require_reason=account.require_reason,
+            require_approval=account.require_approval,
             allow_admin=account.allow_admin,
             needs_password=must_be_entered_again(account),
-            max_duration=None if seconds is None else timedelta(seconds=seconds),
+            max_duration=_span(account.max_duration_s),
+            idle_timeout=_span(account.idle_timeout_s),
+            max_sessions=account.max_sessions,
         )
+
+
+def _span(seconds: int | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -34,7 +34,6 @@ def describe_resource(row: ResourceRow, gateway: str, warnings: list[str] | None
 
 def describe_account(row: AccountRow, resource: str, warnings: list[str] | None = None) -> Account:
     """An account; password and private key are not in the shape at all."""
-    longest = None if row.max_duration_s is None else durations.format(timedelta(seconds=row.max_duration_s))
     return Account(
         id=row.id,
         project_id=row.project_id,
@@ -46,8 +45,11 @@ def describe_account(row: AccountRow, resource: str, warnings: list[str] | None 
         certificate_expires_at=row.certificate_expires_at,
         require_mfa=row.require_mfa,
         require_reason=row.require_reason,
+        require_approval=row.require_approval,
         allow_admin=row.allow_admin,
-        max_duration=longest,
+        max_duration=_span(row.max_duration_s),
+        idle_timeout=_span(row.idle_timeout_s),
+        max_sessions=row.max_sessions,
         needs_password=must_be_entered_again(row),
         created_at=row.created_at,
         updated_at=row.updated_at,
@@ -55,6 +57,10 @@ def describe_account(row: AccountRow, resource: str, warnings: list[str] | None 
         test=_test(row),
         warnings=warnings or [],
     )
+
+
+def _span(seconds: int | None) -> str | None:
+    return None if seconds is None else durations.format(timedelta(seconds=seconds))
 
 
 def security_warnings(row: ResourceRow) -> list[str]:

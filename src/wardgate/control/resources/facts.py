@@ -21,9 +21,12 @@ class AccountFacts:
     gateway: str
     require_mfa: bool
     require_reason: bool
+    require_approval: bool
     allow_admin: bool
     needs_password: bool
     max_duration: timedelta | None
+    idle_timeout: timedelta | None
+    max_sessions: int | None
 
     @property
     def scope(self) -> Scope:

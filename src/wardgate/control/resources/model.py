@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import ForeignKey, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base
@@ -53,8 +53,11 @@ class AccountRow(Base):
     certificate_expires_at: Mapped[datetime | None]
     require_mfa: Mapped[bool]
     require_reason: Mapped[bool]
+    require_approval: Mapped[bool] = mapped_column(default=False, server_default=false())
     allow_admin: Mapped[bool]
     max_duration_s: Mapped[int | None]
+    idle_timeout_s: Mapped[int | None] = mapped_column(default=1_800, server_default=text("1800"))
+    max_sessions: Mapped[int | None] = mapped_column(default=None)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     tested_at: Mapped[datetime | None]

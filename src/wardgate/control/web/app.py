@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 
 from ... import __version__
 from ..access import routes as access_routes
+from ..approvals import routes as approvals_routes
 from ..fleet import routes as fleet_routes
 from ..identity import routes as identity_routes
 from ..members import routes as members_routes
@@ -59,6 +60,7 @@ def _routers(services: Services) -> list[APIRouter]:
         projects_routes.build(services.projects),
         fleet_routes.build_people(services.fleet),
         resources_routes.build(services.resources, services.accounts),
+        approvals_routes.build(services.approvals),
         access_routes.build(services.access, services.gateway_access),
         records_routes.build(services.records),
         fleet_routes.build_machines(
