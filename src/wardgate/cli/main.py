@@ -18,7 +18,8 @@ _HERE = "wardgate.cli.commands"
 _GATEWAY = {
     "create": Place(f"{_HERE}.fleet:gateway_create", "Make a gateway and its enrolment token."),
     "list": Place(f"{_HERE}.fleet:gateway_list", "List a project's gateways."),
-    "revoke": Place(f"{_HERE}.fleet:gateway_revoke", "Cut a gateway off, at once and for good."),
+    "token": Place(f"{_HERE}.fleet:gateway_token", "Make an enrolment token for a further instance of a gateway."),
+    "revoke": Place(f"{_HERE}.fleet:gateway_revoke", "Cut a gateway, or one instance of it, off for good."),
     "run": Place("wardgate.gateway.command:cli#run", "Run a gateway on this machine.", "gateway"),
 }
 _RELAY = {

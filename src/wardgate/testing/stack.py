@@ -157,6 +157,7 @@ class Stack:
         self.project_id = ""
         self.server: Process | None = None
         self.gateways: dict[str, Process] = {}
+        self.relays: dict[str, Process] = {}
         self.accesses: list[Access] = []
 
     def __enter__(self) -> Stack:
@@ -192,12 +193,13 @@ class Stack:
             stdin=self.password_path.read_text(),
         )
 
-    def start_server(self, *options: str) -> Process:
-        """`server run` with the embedded relay."""
+    def start_server(self, *options: str, relay: bool = True) -> Process:
+        """`server run`, with the embedded relay unless that is not wanted."""
+        listening = ("--relay-listen", f"{LOOPBACK}:{self.relay_port}") if relay else ()
         self.server = self.wardgate.start(
             "server",
             *("server", "run", "--data-dir", self.folder / "wg", "--listen", f"{LOOPBACK}:{self.api_port}"),
-            *("--relay-listen", f"{LOOPBACK}:{self.relay_port}", *options, "--json"),
+            *(*listening, *options, "--json"),
         )
         wait_event(self.server, "ready")
         return self.server
@@ -219,13 +221,38 @@ class Stack:
         token: str = created["token"]
         return token
 
-    def start_gateway(self, name: str, token: str | None = None) -> Process:
-        """`gateway run`; the token (in a file, so that no process list shows it) only the first time."""
-        arguments: list[str | Path] = ["--name", name, "--data-dir", self.folder / f"gw-{name}", "--json"]
-        token_path = self.folder / f"gw-{name}.token"
+    def gateway_token(self, name: str) -> str:
+        """`gateway token`: for a further instance."""
+        made = self.wardgate.run("gateway", "token", name, "--project-id", self.project_id, "--json").json()
+        token: str = made["token"]
+        return token
+
+    def start_gateway(self, name: str, token: str | None = None, *options: str, instance: str = "") -> Process:
+        """`gateway run`; the token (in a file, so that no process list shows it) only the first time.
+
+        `instance` is our own word for one of several; it is known as `name-instance` here.
+        """
+        known = f"{name}-{instance}" if instance else name
+        arguments: list[str | Path] = ["--name", name, "--data-dir", self.folder / f"gw-{known}", *options, "--json"]
+        process = self.gateways[known] = self._start_machine("gateway", known, token, arguments)
+        return process
+
+    def start_relay(self, name: str, port: int | None = None) -> Process:
+        """`relay create` and `relay run` the first time; then `relay run` with the port of before."""
+        data_dir = self.folder / f"relay-{name}"
+        token = None
+        if not data_dir.exists():
+            token = self.wardgate.run("relay", "create", name, "--json").json()["token"]
+        listen = f"{LOOPBACK}:{port or free_ports(1)[0]}"
+        arguments: list[str | Path] = ["--name", name, "--data-dir", data_dir, "--listen", listen, "--json"]
+        process = self.relays[name] = self._start_machine("relay", name, token, arguments)
+        return process
+
+    def _start_machine(self, kind: str, known: str, token: str | None, arguments: list[str | Path]) -> Process:
+        token_path = self.folder / f"{kind}-{known}.token"
         if token is not None:
-            arguments += ["--token-file", write_private(token_path, token.encode())]
-        process = self.gateways[name] = self.wardgate.start(f"gateway-{name}", "gateway", "run", *arguments)
+            arguments = [*arguments, "--token-file", write_private(token_path, token.encode())]
+        process = self.wardgate.start(f"{kind}-{known}", kind, "run", *arguments)
         wait_event(process, "ready")
         token_path.unlink(missing_ok=True)  # it works once
         return process
@@ -282,6 +309,7 @@ class Stack:
         """Every process of ours, the clients' first: the order in which they are ended."""
         yield from (access.process for access in self.accesses)
         yield from self.gateways.values()
+        yield from self.relays.values()
         if self.server is not None:
             yield self.server
 

@@ -1,10 +1,10 @@
-"""`wardgate gateway` and `wardgate relay`: create, list, revoke."""
+"""`wardgate gateway` and `wardgate relay`: create, list, revoke, and tokens for further instances of a gateway."""
 
 from __future__ import annotations
 
 import click
 
-from ...api.models import Gateway, GatewayCreate, GatewayCreated, Relay, RelayCreate, RelayCreated
+from ...api.models import Gateway, GatewayCreate, GatewayCreated, GatewayInstance, Relay, RelayCreate, RelayCreated
 from .. import options
 from ..forms import build, path
 from ..output import line, print_json, print_table, when
@@ -27,12 +27,31 @@ def gateway_create(settings: Settings, project_id: str, name: str, as_json: bool
     line(f"  wardgate gateway run --name {created.name} --token {created.token} --data-dir ./{created.name}")
 
 
+@click.command(name="token")
+@click.argument("name")
+@options.project_id
+@options.json_output
+@options.settings
+def gateway_token(settings: Settings, project_id: str, name: str, as_json: bool) -> None:
+    """Make an enrolment token for a further instance of the gateway NAME; it is shown this once.
+
+    Instances of one gateway serve the same sessions: where one is lost, sessions go on at another.
+    """
+    with settings.api() as client:
+        created = client.post(path("projects", project_id, "gateways", name, "tokens"), GatewayCreated)
+    if as_json:
+        print_json(created)
+        return
+    line("Run this on another machine beside the database (the token works once, for an hour):")
+    line(f"  wardgate gateway run --name {created.name} --token {created.token} --data-dir ./{created.name}")
+
+
 @click.command(name="list")
 @options.project_id
 @options.json_output
 @options.settings
 def gateway_list(settings: Settings, project_id: str, as_json: bool) -> None:
-    """List a project's gateways."""
+    """List a project's gateways with their instances."""
     with settings.api() as client:
         gateways = list(client.pages(path("projects", project_id, "gateways"), Gateway))
     if as_json:
@@ -40,24 +59,46 @@ def gateway_list(settings: Settings, project_id: str, as_json: bool) -> None:
         return
     print_table(
         ("NAME", "STATUS", "SEEN", "VERSION", "SESSIONS", "ID"),
-        [(g.name, g.status, when(g.last_seen_at), g.version or "–", str(g.sessions), g.id) for g in gateways],
+        [row for gateway in gateways for row in _rows(gateway)],
         empty="No gateway yet: make one with `wardgate gateway create NAME`.",
     )
 
 
+def _rows(gateway: Gateway) -> list[tuple[str, ...]]:
+    """The gateway, and below it its instances where there are several."""
+    rows = [_row(gateway.name, gateway)]
+    if len(gateway.instances) > 1:
+        rows += [_row(f"  {each.host or 'unnamed'}", each) for each in gateway.instances]
+    return rows
+
+
+def _row(name: str, of: Gateway | GatewayInstance) -> tuple[str, ...]:
+    return name, of.status, when(of.last_seen_at), of.version or "–", str(of.sessions), of.id
+
+
 @click.command(name="revoke")
 @click.argument("name")
+@click.option("--instance", metavar="ID", help="Only this instance, as `gateway list` shows it.")
 @options.project_id
 @options.json_output
 @options.settings
-def gateway_revoke(settings: Settings, project_id: str, name: str, as_json: bool) -> None:
-    """Cut the gateway NAME off: its certificate is refused and its sessions end."""
+def gateway_revoke(settings: Settings, project_id: str, name: str, instance: str | None, as_json: bool) -> None:
+    """Cut the gateway NAME off: its certificates are refused and its sessions end.
+
+    With --instance only that one is cut off, and its sessions go on at the others.
+    """
+    where = ("projects", project_id, "gateways", name)
     with settings.api() as client:
-        revoked = client.post(path("projects", project_id, "gateways", name, "revoke"), Gateway)
+        if instance is None:
+            revoked = client.post(path(*where, "revoke"), Gateway)
+        else:
+            revoked = client.post(path(*where, "instances", instance, "revoke"), Gateway)
     if as_json:
         print_json(revoked)
-    else:
+    elif instance is None:
         line(f"Gateway {revoked.name} is revoked; its sessions are ended.")
+    else:
+        line(f"The instance {instance} of the gateway {revoked.name} is revoked.")
 
 
 @click.command(name="create")
