@@ -91,6 +91,41 @@ class CertificateAuthority:
         )
         return private + certificate.public_bytes(serialization.Encoding.PEM)
 
+    def issue_client(
+        self,
+        common_name: str,
+        *,
+        organisation: str = "wardgate test clients",
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+    ) -> bytes:
+        """Key and certificate in one PEM for somebody who logs in with it. The subject is `CN=…,O=…`."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        subject = x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
+                x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+            ]
+        )
+        certificate = (
+            _builder(
+                subject,
+                self.certificate.subject,
+                key.public_key(),
+                not_before or now - _HOUR,
+                not_after or now + timedelta(days=30),
+            )
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return private + certificate.public_bytes(serialization.Encoding.PEM)
+
 
 def write_private(path: Path, content: bytes) -> Path:
     """Write a file that only its owner can read, as keys want it."""

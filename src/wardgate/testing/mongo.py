@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
+from cryptography import x509
 from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
@@ -52,6 +53,7 @@ class Shape:
     auth: bool = True
     election_ms: int = 2_000
     fail_points: bool = True
+    demands_certificates: bool = False  # of everybody who connects, besides a login
     arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -171,6 +173,8 @@ class MongoDeployment:
                 options["replicaSet"] = self.shape.set_name
         if self.shape.tls:
             options |= {"tls": "true", "tlsCAFile": str(self.ca_path)}
+            if self.shape.demands_certificates:
+                options["tlsCertificateKeyFile"] = str(self.members[0].folder / "server.pem")
         userinfo = ""
         if login is not None and self.shape.auth:
             userinfo = f"{quote(login.username, safe='')}:{quote(login.password, safe='')}@"
@@ -200,10 +204,26 @@ class MongoDeployment:
                 pwd=login.password,
                 roles=roles,
                 mechanisms=mechanisms or ["SCRAM-SHA-1", "SCRAM-SHA-256"],
-                # Every member, not the default majority: tests log in to secondaries too.
-                writeConcern={"w": sum(member.process is not None for member in self.members), "wtimeout": 30_000},
+                writeConcern=self._everywhere(),
             )
         return login
+
+    def create_x509_login(self, common_name: str, roles: list[Any]) -> bytes:
+        """Create a user of `$external`; key and certificate that log it in, in one PEM."""
+        if self.ca is None:
+            raise RuntimeError("X.509 needs TLS")
+        pem = self.ca.issue_client(common_name)
+        named = x509.load_pem_x509_certificate(pem).subject.rfc4514_string()
+        # mongod writes bytes beyond ASCII as escapes.
+        subject = "".join(c if c.isascii() else "".join(f"\\{byte:02X}" for byte in c.encode()) for c in named)
+        with self.client() as client:
+            places = [{"role": role, "db": "admin"} if isinstance(role, str) else role for role in roles]
+            client["$external"].command("createUser", subject, roles=places, writeConcern=self._everywhere())
+        return pem
+
+    def _everywhere(self) -> dict[str, int]:
+        """Every member, not the default majority: tests log in to secondaries too."""
+        return {"w": sum(member.process is not None for member in self.members), "wtimeout": 30_000}
 
     # --- members: faults and roles ------------------------------------------------------------------------------
 
@@ -286,8 +306,10 @@ class MongoDeployment:
         if shape.tls:
             arguments += [
                 *("--tlsMode", "requireTLS", "--tlsCertificateKeyFile", member.folder / "server.pem"),
-                *("--tlsCAFile", self.ca_path, "--tlsAllowConnectionsWithoutCertificates"),
+                *("--tlsCAFile", self.ca_path),
             ]
+            if not shape.demands_certificates:
+                arguments += ["--tlsAllowConnectionsWithoutCertificates"]
         return [*arguments, *shape.arguments]
 
     def _start(self, member: Member) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from wardgate.gateway.mongo.connection import Endpoint, _interleaved, connect, dial, resolve
+from wardgate.gateway.mongo.connection import _interleaved, connect, dial, resolve
 from wardgate.gateway.mongo.errors import Code, MongoError
+from wardgate.gateway.mongo.names import Endpoint
 from wardgate.testing.certificates import CertificateAuthority
 from wardgate.testing.ports import free_ports
 

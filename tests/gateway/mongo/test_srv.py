@@ -189,9 +189,7 @@ async def test_more_hosts_than_a_deployment_has(zone: DnsServer, names: Names) -
 
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.SILENT])
 @pytest.mark.parametrize("which", [RECORD, HOST])
-async def test_dns_that_fails_is_told_with_the_record(
-    zone: DnsServer, names: Names, fault: Fault, which: str
-) -> None:
+async def test_dns_that_fails_is_told_with_the_record(zone: DnsServer, names: Names, fault: Fault, which: str) -> None:
     zone.add_service(HOST, ("m0.shop.test", 27017))
     zone.fail(which, fault)
     error = await refusal(names)

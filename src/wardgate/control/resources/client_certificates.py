@@ -31,7 +31,7 @@ Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 @dataclass(frozen=True, slots=True)
 class ClientCertificate:
-    """What was understood. `subject` is in the form of RFC 4514, as MongoDB names its X.509 users."""
+    """What was understood. `subject` is as MongoDB names its X.509 users: RFC 4514, beyond ASCII in escapes."""
 
     pem: str = field(repr=False)
     subject: str
@@ -56,7 +56,7 @@ def check(pem: str, now: datetime) -> ClientCertificate:
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     public = b"".join(each.public_bytes(serialization.Encoding.PEM) for each in (leaf, *rest))
-    return ClientCertificate((private + public).decode(), leaf.subject.rfc4514_string(), leaf.not_valid_after_utc)
+    return ClientCertificate((private + public).decode(), _subject(leaf), leaf.not_valid_after_utc)
 
 
 def _certificate(pem: str, number: int) -> x509.Certificate:
@@ -134,6 +134,11 @@ def _spki(key: object) -> bytes:
     encode = key.public_bytes  # type: ignore[attr-defined]
     encoded: bytes = encode(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     return encoded
+
+
+def _subject(certificate: x509.Certificate) -> str:
+    named = certificate.subject.rfc4514_string()
+    return "".join(c if c.isascii() else "".join(f"\\{byte:02X}" for byte in c.encode()) for c in named)
 
 
 def _shown(certificate: x509.Certificate) -> str:

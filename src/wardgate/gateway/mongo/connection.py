@@ -31,7 +31,25 @@ _VERIFY_NAMES = (62, 64)  # host name, IP address
 _NOT_TLS_REASONS = frozenset(
     {"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST", "RECORD_LAYER_FAILURE"}
 )
-_CLIENT_CERTIFICATE_REASONS = frozenset({"TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_3_ALERT_CERTIFICATE_REQUIRED"})
+_CLIENT_CERTIFICATE_DEMANDED = frozenset(
+    {
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "TLSV1_3_ALERT_CERTIFICATE_REQUIRED",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",  # TLS 1.2; with the suites of both sides it has hardly another reason
+    }
+)
+_CLIENT_CERTIFICATE_REFUSED = frozenset(
+    {
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        "TLSV1_ALERT_DECRYPT_ERROR",
+        "TLSV1_ALERT_UNKNOWN_CA",
+    }
+)
 
 
 async def dial(target: Target, address: str, protocol_factory: Callable[[], P]) -> tuple[asyncio.Transport, P]:
@@ -194,7 +212,9 @@ def tls_error(address: str, error: BaseException, deadline: float) -> MongoError
         return MongoError(
             Code.TLS_NOT_SPOKEN, f"{shown} does not speak TLS: turn SSL off for this resource, or TLS on at the server."
         )
-    if reason in _CLIENT_CERTIFICATE_REASONS:
+    if reason in _CLIENT_CERTIFICATE_REFUSED:
+        return client_certificate_refused(address)
+    if reason in _CLIENT_CERTIFICATE_DEMANDED:
         return MongoError(
             Code.TLS_CLIENT_CERTIFICATE,
             f"{shown} demands a client certificate: give the account one (until then save the resource untested), or "
@@ -206,6 +226,15 @@ def tls_error(address: str, error: BaseException, deadline: float) -> MongoError
         )
     return MongoError(
         Code.TLS_FAILED, f"TLS with {shown} failed: {quoted(reason.replace('_', ' ').lower() or 'no reason given')}."
+    )
+
+
+def client_certificate_refused(address: str) -> MongoError:
+    """The server does not take the certificate that we show."""
+    return MongoError(
+        Code.TLS_CLIENT_CERTIFICATE,
+        f"{quoted(address)} refused the account's client certificate: its authority must be in the server's "
+        "net.tls.CAFile, and it must not be expired or revoked.",
     )
 
 

@@ -18,6 +18,7 @@ from ...scram.sasl import SaslClient
 from .errors import Code, MongoError, quoted
 
 BAD_VALUE = 2
+USER_NOT_FOUND = 11  # of `authenticate`
 AUTHENTICATION_FAILED = 18
 MECHANISM_UNAVAILABLE = 334
 API_VERSION_REQUIRED = 498870
@@ -130,8 +131,8 @@ class Conversation:
             if code in _OTHER_MECHANISM and self._left:
                 self._mechanism = self._left.pop(0)
                 return self._start()
-        if code == AUTHENTICATION_FAILED:
-            raise MongoError(Code.LOGIN_FAILED, f"MongoDB refused {self._who()} (code 18): {self._why()}")
+        if code in (AUTHENTICATION_FAILED, USER_NOT_FOUND):
+            raise MongoError(Code.LOGIN_FAILED, f"MongoDB refused {self._who()} (code {code}): {self._why()}")
         if code in (BAD_VALUE, MECHANISM_UNAVAILABLE):
             raise MongoError(
                 Code.LOGIN_MECHANISM,

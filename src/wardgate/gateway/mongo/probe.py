@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ...api.models import Hop, HopKind, TestResult
-from .connection import connect, resolve
+from .connection import client_certificate_refused, connect, resolve
 from .discovery import Description, Discovery, Kind, Role, Topology
 from .errors import Code, MongoError, quoted
 from .login import Login
@@ -148,13 +148,26 @@ class Probe:
         self._discovery.update(description)
 
     async def _refined(self, address: str, error: MongoError) -> MongoError:
-        """A server that hangs up on plain bytes may want TLS: try it before saying anything."""
-        if self.target.tls is not None or error.code not in (Code.SERVER_CLOSED, Code.SERVER_SILENT):
+        """A server that hangs up on plain bytes may want TLS, one that does so after TLS a certificate."""
+        if error.code not in (Code.SERVER_CLOSED, Code.SERVER_SILENT):
             return error
+        if self.target.tls is not None:
+            return self._hung_up_after_tls(address) if error.code == Code.SERVER_CLOSED else error
         if not await self._answers_with(address, _unverified()):
             return error
         return MongoError(
             Code.TLS_REQUIRED, f"{quoted(address)} takes TLS connections only: turn SSL on for this resource."
+        )
+
+    def _hung_up_after_tls(self, address: str) -> MongoError:
+        """mongod judges certificates after the handshake and says nothing; in TLS 1.3 an alert gets lost likewise."""
+        if self.target.shows_certificate:
+            return client_certificate_refused(address)
+        return MongoError(
+            Code.TLS_CLIENT_CERTIFICATE,
+            f"{quoted(address)} hung up right after the TLS handshake, as servers do that demand a client certificate: "
+            "give the account one (until then save the resource untested), or set "
+            "net.tls.allowConnectionsWithoutCertificates at the server.",
         )
 
     async def _answers_with(self, address: str, tls: ssl.SSLContext | None) -> bool:

@@ -168,16 +168,25 @@ class ServerConnection:
                 raise self._protocol_error("its answer has an impossible length")
             return self._decode(head + await self._reader.readexactly(header.length - HEADER_BYTES))
         except asyncio.IncompleteReadError as error:
-            perhaps = "" if self._target.tls is not None or self.hello else ": perhaps it takes TLS connections only"
-            raise MongoError(
-                Code.SERVER_CLOSED, f"{quoted(self.address)} closed the connection instead of answering{perhaps}."
-            ) from error
+            raise self._closed("closed the connection instead of answering") from error
         except TimeoutError:
             raise
         except ssl.SSLError as error:
             raise tls_error(self.address, error, self._target.numbers.tls_handshake) from error
         except OSError as error:
-            raise MongoError(Code.SERVER_CLOSED, f"{quoted(self.address)} cut the connection.") from error
+            raise self._closed("cut the connection") from error
+
+    def _closed(self, what: str) -> MongoError:
+        """At the first hello the reason is often TLS, and the alert that says so gets lost with the connection."""
+        perhaps = ""
+        if not self.hello:
+            if self._target.tls is None:
+                perhaps = "; perhaps it takes TLS connections only"
+            elif self._target.shows_certificate:
+                perhaps = "; perhaps it does not trust the account's client certificate"
+            else:
+                perhaps = "; perhaps it demands a client certificate"
+        return MongoError(Code.SERVER_CLOSED, f"{quoted(self.address)} {what}{perhaps}.")
 
     def _decode(self, raw: bytes) -> dict[str, Any]:
         try:

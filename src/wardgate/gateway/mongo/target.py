@@ -121,6 +121,7 @@ class Target:
     set_name: str | None = None
     load_balanced: bool = False
     direct: bool = False
+    shows_certificate: bool = False  # a client's, in the TLS context
     compressors: tuple[str, ...] = ()
     zlib_level: int | None = None
     numbers: Numbers = field(default=DEFAULT, repr=False)
@@ -154,6 +155,7 @@ class Target:
             set_name=model.set_name,
             load_balanced=model.load_balanced,
             direct=model.options.get("directConnection") is True,
+            shows_certificate=model.tls and certificate is not None,
             compressors=tuple(compressors.split(",")) if isinstance(compressors, str) and compressors else (),
             zlib_level=level if isinstance(level, int) else None,
             numbers=numbers,
