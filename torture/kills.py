@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,14 +121,14 @@ def proxy_kill(folder: Path, dice: random.Random, _kills: int) -> list[dict[str,
                 wait(lambda: bool(operations(world, access.session_id, "$where")), 20)
                 time.sleep(dice.uniform(0.2, 1.0))
                 access.process.kill()
-                killed = time.monotonic()
+                killed, killed_at = time.monotonic(), datetime.now(UTC)
                 wait(lambda: not operations(world, access.session_id, "$where"), 30)
                 gone = time.monotonic() - killed
             load.stop()
         wait(lambda: world.stack.session(access.session_id)["status"] == "ended", CLIENT_LOST_S + 30)
-        ended = time.monotonic() - killed
         session, recorded, wrong = settle(world, access.session_id)
         wrong += check(load, recorded, profiled(world))
+        ended = (datetime.fromisoformat(session["ended_at"]) - killed_at).total_seconds()
         if session["end_reason"] != "client_lost":
             wrong.append(f"the session ended {session['end_reason']}")
         if gone > 1.0:
@@ -139,7 +140,7 @@ def proxy_kill(folder: Path, dice: random.Random, _kills: int) -> list[dict[str,
                 "on record": recorded.rows,
                 "without outcome": recorded.open,
                 "operation gone after, s": round(gone, 2),
-                "session ended after, s": round(ended, 1),
+                "session over after, s": round(ended, 1),
                 "wrong": wrong,
             }
         ]

@@ -24,7 +24,7 @@ END_S = 5.0
 # Clients as programs of their own, so that they can be killed. Each prints a line when it is where it should be.
 MANY = """
 import pymongo, sys, threading, time
-clients = [pymongo.MongoClient(sys.argv[1], maxPoolSize=100, minPoolSize=95, appname=f"many{n}") for n in range(2)]
+clients = [pymongo.MongoClient(sys.argv[1], maxPoolSize=100, minPoolSize=100, appname=f"many{n}") for n in range(2)]
 gate = threading.Barrier(200)
 def work(n):
     gate.wait()
@@ -81,13 +81,12 @@ def many_sockets(folder: Path, timed: bool) -> list[dict[str, Any]]:
         wrong = []
         with python("many", folder, MANY, access.uri) as client:
             client.wait_line(lambda line: line == "open", 120)
+            wait(lambda: len(operations(world, access.session_id, idle=True)) >= SOCKETS, 60)
             most = len(operations(world, access.session_id, idle=True))
             client.kill()
             released = wait(lambda: not operations(world, access.session_id, idle=True), 30)
         if most > SOCKETS + SPARES:
             wrong.append(f"{SOCKETS} pooled client sockets made {most} connections at MongoDB")
-        if most < SOCKETS - 20:
-            wrong.append(f"only {most} connections were open: the trial shows nothing")
         if timed and released > 1.0:
             wrong.append(f"{most} connections were released after {released:.1f} s")
         return [{"way": "200 sockets", "connections": most, "released after, s": round(released, 2), "wrong": wrong}]
