@@ -8,13 +8,14 @@ import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from wardgate.api.models import Session, SessionGrant, SessionStatus
 from wardgate.cli.access.dialler import SessionOverError, Way
 from wardgate.cli.access.link import End
-from wardgate.cli.access.listeners import Listener, Loopback
+from wardgate.cli.access.listeners import Doors, Listener, Loopback
 from wardgate.cli.access.proxy import InterruptedBeforeReadyError, LocalProxy
 from wardgate.cli.access.view import EndFacts, ReadyFacts
 from wardgate.cli.exits import Exit, ExitError, exit_code_of_end
@@ -171,7 +172,9 @@ class RecordingView:
 class Scene:
     """A local proxy that runs, its gateway and its view."""
 
-    def __init__(self, seconds: float = 3600, **numbers: float) -> None:
+    def __init__(
+        self, seconds: float = 3600, *, doors: Doors | None = None, local_auth: bool = False, **numbers: Any
+    ) -> None:
         now = datetime.now(UTC)
         session = Session(
             id="ses_0000000001e0rv4csm6mv3ee1s",
@@ -183,13 +186,20 @@ class Scene:
             gateway="near-db",
             created_at=now,
             expires_at=now + timedelta(seconds=seconds),
+            local_auth=local_auth,
         )
         grant = SessionGrant(
-            session=session, certificate="", gateway_id="gw_1", gateway_ca="", routes=[], granted_s=seconds
+            session=session,
+            certificate="",
+            gateway_id="gw_1",
+            gateway_ca="",
+            routes=[],
+            granted_s=seconds,
+            local_password="wgs_secret",
         )
         self.gateway = Gateway()
         self.view = RecordingView()
-        doors = Loopback()
+        doors = doors or Loopback()
         self.main: Listener = doors.main
         self.proxy = LocalProxy(grant, self.gateway, doors, self.view, replace(DEFAULT, **numbers))
         self.running = asyncio.create_task(self.proxy.run())
@@ -226,8 +236,8 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def scene(seconds: float = 3600, **numbers: float) -> AsyncIterator[Scene]:
-    made = Scene(seconds, **numbers)
+async def scene(seconds: float = 3600, **changes: Any) -> AsyncIterator[Scene]:
+    made = Scene(seconds, **changes)
     try:
         yield made
     finally:
