@@ -21,6 +21,7 @@ import socket
 import ssl
 import struct
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -38,6 +39,7 @@ DATABASE = "bench"
 ORDERS = 1_000
 REPLY_BYTES = 4 * 1024 * 1024  # no reply of ours comes near it
 WARM_UP_S = 0.2
+APART_S = 0.05
 TIMEOUT_S = 60.0
 _LENGTH = struct.Struct("<i")
 Summary = dict[str, float]
@@ -284,7 +286,12 @@ def run_load(opener: Opener, job: dict[str, Any]) -> Summary:
 
 
 def run_connect(opener: Opener, job: dict[str, Any]) -> Summary:
-    """A job {workload: "connect", operations}: open, first command, close; one after the other."""
+    """A job {workload: "connect" | "connect_apart", operations}: open, first command, close; one after the other.
+
+    `connect` measures how many connections can be opened; `connect_apart` what one that is opened now and then waits
+    for, after all that is done ahead for it is done.
+    """
+    apart = APART_S if job["workload"] == "connect_apart" else 0.0
     message = small_find({"id": bson.Binary(uuid.uuid4().bytes, 4)})
     opener.open().close()  # a driver derives its SCRAM keys once, not for each connection
     print(json.dumps({"event": "begin"}), flush=True)
@@ -292,6 +299,7 @@ def run_connect(opener: Opener, job: dict[str, Any]) -> Summary:
     times = []
     used, began = _cpu(), perf_counter()
     for _ in range(job["operations"]):
+        time.sleep(apart)
         started = perf_counter_ns()
         link = opener.open()
         link.sendall(message)
@@ -330,7 +338,7 @@ def main() -> None:
     gc.disable()
     for line in sys.stdin:
         job = json.loads(line)
-        answer = run_connect(opener, job) if job["workload"] == "connect" else run_load(opener, job)
+        answer = run_connect(opener, job) if job["workload"].startswith("connect") else run_load(opener, job)
         print(json.dumps({"event": "done", **answer}), flush=True)
         gc.collect()
 

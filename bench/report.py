@@ -22,6 +22,7 @@ _TITLES = {
     "big_insert/1": "insert 10 MB, 1 connection",
     "big_insert/16": "insert 10 MB, 16 connections",
     "connect/1": "open a connection, first find",
+    "connect_apart/1": "the same, 50 ms apart",
 }
 
 

@@ -44,6 +44,7 @@ FULL = (
     Job("big_insert", 1, operations=8),
     Job("big_insert", 16, operations=32),
     Job("connect", 1, operations=50),
+    Job("connect_apart", 1, operations=40),
 )
 QUICK = (
     Job("small_find", 1, seconds=0.3),
@@ -53,6 +54,7 @@ QUICK = (
     Job("big_insert", 1, operations=2),
     Job("big_insert", 16, operations=16),
     Job("connect", 1, operations=5),
+    Job("connect_apart", 1, operations=3),
 )
 
 

@@ -22,6 +22,7 @@ JOBS = (
     Job("thousand_find", 2, seconds=0.05),
     Job("big_insert", 2, operations=2),
     Job("connect", 1, operations=2),
+    Job("connect_apart", 1, operations=2),
 )
 
 

@@ -41,8 +41,11 @@ from .mongo.target import Target
 
 _LOGIN_BYTES: Final = 64 * 1024  # no answer to a login step comes near it
 _REMEMBERED: Final = 8  # connections by which a member is judged
-# Who has just taken a spare sends its first commands now; making the next one can wait that long.
-_AFTER: Final = 0.003
+# Who has just taken a spare sends its first commands now, and making another would be in the way. So that waits, unless
+# connections are opened in quick succession: then the next one waits for it already.
+_AFTER: Final = 0.03
+_AT_ONCE: Final = 0.002
+_SUCCESSION: Final = 0.025
 
 
 class Want(IntEnum):
@@ -147,7 +150,7 @@ class Spare(asyncio.Protocol):
 class _Place:
     """One member."""
 
-    __slots__ = ("address", "due", "making", "ready", "role", "seen", "used_at")
+    __slots__ = ("address", "due", "making", "ready", "role", "seen", "taken_at", "used_at")
 
     def __init__(self, address: str, role: Role | None) -> None:
         self.address = address
@@ -156,6 +159,7 @@ class _Place:
         self.making: dict[asyncio.Task[None], Spare] = {}
         self.seen: deque[bool] = deque(maxlen=_REMEMBERED)  # whether the last connections ran commands
         self.used_at = monotonic()
+        self.taken_at = 0.0  # loop time
         self.due: asyncio.TimerHandle | None = None
 
     @property
@@ -165,6 +169,15 @@ class _Place:
         if not commanding:
             return Want.NONE
         return Want.LOGGED_IN if 2 * commanding >= len(self.seen) else Want.DIALLED
+
+    def pop(self) -> Spare | None:
+        """The oldest one that is still good."""
+        while self.ready:
+            spare = self.ready.popleft()
+            if spare.usable:
+                return spare
+            spare.abort()
+        return None
 
     def drop(self) -> None:
         """Abort what is there and what is being made."""
@@ -199,15 +212,13 @@ class Spares:
             self.misses += 1
             return None
         place.used_at = monotonic()
+        spare = place.pop()
         self._fill_after(place)
-        while place.ready:
-            spare = place.ready.popleft()
-            if spare.usable:
-                self.hits += 1
-                return spare
-            spare.abort()
-        self.misses += 1
-        return None
+        if spare is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+        return spare
 
     def judge(self, address: str, *, commands: bool) -> None:
         """A connection to this member ran commands, or turned out to run none."""
@@ -268,8 +279,17 @@ class Spares:
     # --- making them ----------------------------------------------------------------------------------------------
 
     def _fill_after(self, place: _Place) -> None:
-        if place.due is None and not self._closed:
-            place.due = asyncio.get_running_loop().call_later(_AFTER, self._fill, place)
+        if self._closed:
+            return
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        delay = _AFTER if place.ready and now - place.taken_at > _SUCCESSION else _AT_ONCE
+        place.taken_at = now
+        if place.due is not None:
+            if place.due.when() <= now + delay:
+                return
+            place.due.cancel()
+        place.due = loop.call_later(delay, self._fill, place)
 
     def _fill(self, place: _Place) -> None:
         place.due = None

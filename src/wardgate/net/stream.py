@@ -31,6 +31,10 @@ from .tls import Credentials, client_context
 _KEPT_BYTES = 64 * 1024  # more than a control stream says before it is taken over
 _SHUTDOWN = 2.0
 _GROWN_OLD = 30.0
+# Who has just got a spare talks on it now, and establishing another would be in the way. So that waits, unless streams
+# are wanted in quick succession: then the next one waits for it already.
+_REFILL_AFTER = 0.03
+_SUCCESSION = 0.025
 _OPENING_AT_ONCE = 16  # below the relay's cap of half-open peers per address
 _NEXT_ROUTE = 2.0  # how long a route may be silent before the next one is tried beside it
 _SLOWER = 0.25  # how much later than the first place another may answer and still be measured
@@ -389,6 +393,9 @@ class WarmStreams:
         self._keep = keep
         self._ready: deque[Stream] = deque()
         self._filling: asyncio.Task[None] | None = None
+        self._due: asyncio.TimerHandle | None = None
+        self._got_at = 0.0
+        self._waiter: asyncio.Future[Stream | None] | None = None  # who gets the one that is being established
         self._closed = False
         self._instance: str | None = None
         self.hits = 0
@@ -410,22 +417,30 @@ class WarmStreams:
 
     def start(self) -> None:
         """Begin to keep spares."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
         if not self._closed and (self._filling is None or self._filling.done()):
             self._filling = asyncio.get_running_loop().create_task(self._fill())
 
     async def get(self) -> Stream:
         """A spare if there is one, else a new stream; TunnelError as `StreamDialler.open`."""
         stream = self._pop()
-        self.start()
         if stream is not None:
             self.hits += 1
+            self._refill()
             return stream
         self.misses += 1
-        return await self._dialler.open(self._alpn, instance=self._instance)
+        try:
+            return await self._next() or await self._dialler.open(self._alpn, instance=self._instance)
+        finally:
+            self._refill()
 
     async def close(self) -> None:
         """Drop the spares and keep no more."""
         self._closed = True
+        if self._due is not None:
+            self._due.cancel()
         if self._filling is not None:
             self._filling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -444,8 +459,33 @@ class WarmStreams:
             stream.abort()
         return None
 
+    def _refill(self) -> None:
+        """At once in quick succession or when none is left, else when the one who got one has had its turn."""
+        got_at, self._got_at = self._got_at, monotonic()
+        if not self._ready or self._got_at - got_at < _SUCCESSION:
+            self.start()
+        elif self._due is None and not self._closed:
+            self._due = asyncio.get_running_loop().call_later(_REFILL_AFTER, self.start)
+
+    async def _next(self) -> Stream | None:
+        """The stream that is being established, if there is one and nobody else waits for it."""
+        if self._filling is None or self._filling.done() or self._waiter is not None:
+            return None
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
     async def _fill(self) -> None:
         """Fill up once. A failure ends it: the next `get` shows the user why, and tries again."""
+        try:
+            await self._fill_up()
+        finally:
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(None)
+
+    async def _fill_up(self) -> None:
         while not self._closed and len(self._ready) < self._keep:
             try:
                 instance = self._instance
@@ -454,6 +494,8 @@ class WarmStreams:
                 return
             if self._closed or instance != self._instance:
                 stream.abort()
+            elif self._waiter is not None and not self._waiter.done():
+                self._waiter.set_result(stream)
             else:
                 stream.when_lost(partial(self._spare_lost, stream, monotonic()))
                 self._ready.append(stream)
