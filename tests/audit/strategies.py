@@ -44,6 +44,7 @@ intents = st.builds(
     rule=maybe,
     client_app=maybe,
     masked=masked,
+    streamed=st.none() | st.builds(records.Streamed, count, count),  # withheld: nothing belongs to it
 )
 outcomes = st.builds(
     records.CommandOutcome,
@@ -82,5 +83,7 @@ any_record: st.SearchStrategy[Record] = st.one_of(
         error=maybe,
     ),
     st.builds(records.Malformed, count, text, st.binary(max_size=20), st.booleans()),
+    st.builds(records.Upload, count, count, count),
+    st.builds(records.UploadPart, count, count, st.binary(max_size=50)),
     st.builds(records.BodyChunk, count, count, st.binary(max_size=50)),
 )

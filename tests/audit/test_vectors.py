@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 
 from wardgate.audit.chain import ChainReader, parse_epoch_head
-from wardgate.audit.codec import decode
+from wardgate.audit.codec import Assembler, decode
 from wardgate.audit.frame import split
+from wardgate.audit.records import CommandIntent, UploadPart
+from wardgate.wire.message import split_sections
 
-from .make_vectors import AT, EPOCH, HEAD, KEY, RECORDS, SESSION, make
+from .make_vectors import AT, EPOCH, HEAD, KEY, MESSAGE, RECORDS, SESSION, make, streamed
 
-VECTORS = json.loads((Path(__file__).with_name("vectors") / "frames.json").read_text())
+FOLDER = Path(__file__).with_name("vectors")
+VECTORS = json.loads((FOLDER / "frames.json").read_text())
+STREAMED = json.loads((FOLDER / "streamed.json").read_text())
 
 
 def test_the_vectors_read() -> None:
@@ -30,3 +34,20 @@ def test_the_vectors_read() -> None:
 
 def test_the_same_is_written_today() -> None:
     assert make() == VECTORS
+    assert make(streamed()) == STREAMED
+
+
+def test_the_vectors_of_a_streamed_request_read() -> None:
+    reader = ChainReader(SESSION, EPOCH, KEY)
+    documents = [reader.accept(frame) for item in STREAMED["frames"] for frame in split(bytes.fromhex(item["frame"]))]
+    entries = [decode(document) for document in documents if document]
+    assert [entry.record for entry in entries] == streamed()
+    intent = entries[3]
+    assembler = Assembler(intent)
+    assert assembler.opened == 1
+    for entry in entries[1:3]:
+        assert isinstance(entry.record, UploadPart)
+        assembler.add(entry.record)
+    whole = assembler.record()
+    assert isinstance(whole, CommandIntent)
+    assert (whole.body, whole.sequences) == split_sections(MESSAGE)

@@ -16,7 +16,7 @@ from wardgate.control.records import reading
 
 from ..conftest import Control
 from .conftest import Recorded
-from .samples import CLOSED, OPENED, denied, failed, find, insert, ok
+from .samples import CLOSED, OPENED, denied, failed, find, insert, ok, streamed
 
 
 async def read(recorded: Recorded, after: str | None = None, limit: int = 100):  # type: ignore[no-untyped-def]
@@ -103,6 +103,48 @@ async def test_a_page_of_large_bodies_ends_early(recorded: Recorded) -> None:
     rest = await read(recorded, page.next)
     assert len(rest.items) == 2
     assert rest.next is None
+
+
+async def test_a_streamed_command_is_one_line_with_its_whole_body(recorded: Recorded) -> None:
+    epoch = await recorded.lease()
+    opened, *parts, intent = streamed(2)
+    epoch.append(find(value="before"), opened)
+    for number, part in enumerate(parts):
+        epoch.append(part, find(value=number))  # what others do meanwhile
+    epoch.append(intent)
+    seq = epoch.writer.seq
+    epoch.append(ok(seq, 40), find(value="after"))
+    for frame in epoch.frames:
+        await recorded.records.ingest("gw_one", frame)
+    items = [item for item in (await read(recorded)).items if item.command == "insert"]
+    assert [(item.seq, item.ok, item.documents) for item in items] == [(seq, 1.0, 40)]
+    assert items[0].body is not None
+    assert len(items[0].body["documents"]) == 40
+    assert items[0].details == {"opened": 2}
+    behind = await read(recorded, f"1.{seq - 1}", 1)  # a page that begins behind its parts
+    assert behind.items[0].body == items[0].body
+
+
+async def test_a_streamed_command_that_is_withheld_shows_what_is_left(recorded: Recorded) -> None:
+    epoch = (await recorded.lease()).append(*streamed(1, into="system.users", withheld=True))
+    await epoch.ship()
+    (item,) = (await read(recorded)).items
+    assert item.body == {"insert": "system.users", "$db": "shop", "$wardgateMasked": "withheld"}
+    assert item.details == {"masked": ["*"], "opened": 1}
+
+
+async def test_an_upload_that_was_cut_off_is_no_command(recorded: Recorded) -> None:
+    epoch = (await recorded.lease()).append(*streamed(1)[:-2], find(), ok(5))
+    await epoch.ship()
+    assert [item.command for item in (await read(recorded)).items] == ["find"]
+
+
+async def test_a_streamed_command_without_its_parts_says_so(recorded: Recorded) -> None:
+    opened, _, *rest = streamed(1)
+    epoch = (await recorded.lease()).append(opened, *rest)  # never written by a gateway
+    await epoch.ship()
+    (item,) = (await read(recorded)).items
+    assert "can't be read" in (item.body or {})["$wardgate"]
 
 
 async def test_a_lost_object_says_so_and_hides_nothing_else(recorded: Recorded) -> None:

@@ -44,9 +44,10 @@ class LogPages:
         """What reads the bodies of these rows, by epoch."""
         found = {}
         for epoch in await store.epochs(session, session_id):
-            seqs = [row.seq for row in rows if row.epoch == epoch.epoch and row.kind in COMMANDS]
-            if seqs:
-                batches = await store.batches(session, session_id, epoch.epoch, min(seqs), max(seqs) + _CHUNKS)
+            ours = [row for row in rows if row.epoch == epoch.epoch and row.kind in COMMANDS]
+            if ours:
+                first, last = min(map(reading.first_frame, ours)), max(row.seq for row in ours)
+                batches = await store.batches(session, session_id, epoch.epoch, first, last + _CHUNKS)
                 found[epoch.epoch] = reading.Bodies(batches, self._key(epoch), self._objects.get)
         return found
 

@@ -13,7 +13,7 @@ from ...api.models import Record
 from ...audit.chain import ChainBroken, open_frame
 from ...audit.codec import Assembler, CodecError, decode
 from ...audit.frame import Frame, FrameError, split
-from ...audit.records import BodyChunk, CommandIntent, Denied
+from ...audit.records import BodyChunk, CommandIntent, Denied, UploadPart
 from . import extjson
 from .model import RecordBatchRow, RecordRow
 
@@ -37,6 +37,8 @@ class Bodies:
         try:
             entry = decode(open_frame(self._frame(seq), self._key))
             assembler = Assembler(entry)
+            if assembler.opened is not None:
+                self._gather(assembler, assembler.opened, seq)
             while not assembler.whole:
                 seq += 1
                 chunk = decode(open_frame(self._frame(seq), self._key)).record
@@ -50,6 +52,15 @@ class Bodies:
         except (FrameError, ChainBroken, CodecError) as error:
             return {_UNREADABLE: f"the stored record can't be read: {error}"}, 0
 
+    def _gather(self, assembler: Assembler, opened: int, seq: int) -> None:
+        """The parts of a streamed body, which lie between the records of others before its own."""
+        for place in range(opened + 1, seq):
+            record = decode(open_frame(self._frame(place), self._key)).record
+            if isinstance(record, UploadPart):
+                assembler.add(record)
+        if not assembler.whole:
+            raise CodecError("A streamed body is not whole.")
+
     def _frame(self, seq: int) -> Frame:
         index = bisect.bisect_right(self._firsts, seq) - 1
         if index < 0 or seq > self._batches[index].last_seq:
@@ -61,6 +72,12 @@ class Bodies:
         if frame is None:
             raise FileNotFoundError
         return frame
+
+
+def first_frame(row: RecordRow) -> int:
+    """The first frame that has something of a command: its own, or the one where its parts begin."""
+    opened = (row.details or {}).get("opened")
+    return opened if isinstance(opened, int) else row.seq
 
 
 def _shown(record: CommandIntent | Denied) -> dict[str, Any]:
