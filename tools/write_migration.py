@@ -17,12 +17,14 @@ from wardgate.control import schema
 from wardgate.control.db import Database, migrate
 from wardgate.control.db.engine import sqlite_url
 
-
-# What happens to rows (control/db/migrations/moves.py), by revision: the line before which it must happen, and the call.
+# What happens to rows (control/db/migrations/moves.py), by revision: the line it must stand before, the call.
 MOVES = {
     "0002": (
-        '    with op.batch_alter_table("gateways", schema=None) as batch_op:\n        batch_op.drop_column',
-        "    moves.gateways_get_instances()\n",
+        (
+            '    with op.batch_alter_table("gateways", schema=None) as batch_op:\n        batch_op.drop_column',
+            "    moves.gateways_get_instances()\n",
+        ),
+        ("\n\ndef downgrade", "    moves.records_get_places()\n"),
     )
 }
 
@@ -31,10 +33,10 @@ def with_moves(revision: str, text: str) -> str:
     """The migration with the moves of rows in it; ValueError if their place is not found."""
     if revision not in MOVES:
         return text
-    before, call = MOVES[revision]
-    if before not in text:
-        raise ValueError(f"the place for the moves of {revision} is not in what was written")
-    text = text.replace(before, call + before, 1)
+    for before, call in MOVES[revision]:
+        if before not in text:
+            raise ValueError(f"the place for the moves of {revision} is not in what was written")
+        text = text.replace(before, call + before, 1)
     return text.replace(
         "import wardgate.control.db.base\n",
         "import wardgate.control.db.base\nfrom wardgate.control.db.migrations import moves\n",

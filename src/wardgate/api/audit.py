@@ -7,8 +7,11 @@ they belong to.
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AwareDatetime, BaseModel, Field
+
+from .models import Record, Request
 
 
 class AuditKey(BaseModel):
@@ -26,3 +29,42 @@ class ExportFormat(StrEnum):
     CSV = "csv"
     JSONL = "jsonl"
     MONGOSH = "mongosh"
+
+
+class RecordQuery(Request):
+    """What is looked for in the records of all sessions; what is left out is any."""
+
+    project_id: str | None = Field(default=None, max_length=64)
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    user: str | None = Field(default=None, max_length=254, description="E-mail address or id.")
+    resource: str | None = Field(default=None, max_length=64, description="Name or id.")
+    account: str | None = Field(default=None, max_length=64, description="Name or id.")
+    session_id: str | None = Field(default=None, max_length=64)
+    kind: Literal["command", "denied", "connection", "session"] | None = None
+    database: str | None = Field(default=None, max_length=255)
+    collection: str | None = Field(default=None, max_length=255, description="With `database`.")
+    command: str | None = Field(default=None, max_length=128)
+    effect: Literal["read", "write", "admin", "code", "auth"] | None = None
+    failed: bool = Field(default=False, description="Only what the database refused, and what wardgate did.")
+    code: int | None = Field(default=None, ge=-(2**31), lt=2**31, description="The error's code.")
+    min_duration_ms: int | None = Field(default=None, ge=0, le=10**12)
+    min_documents: int | None = Field(default=None, ge=0, le=10**15)
+    text: str | None = Field(
+        default=None, min_length=1, max_length=1024, description="Stands in the body, whatever its case."
+    )
+    id: str | None = Field(
+        default=None, min_length=1, max_length=1024, description="An `_id` that the command names, as Extended JSON."
+    )
+    bodies: bool = Field(default=False, description="Whether the answer holds bodies.")
+
+
+class RecordHit(BaseModel):
+    """One line that a search found, and whose it is."""
+
+    session_id: str
+    project_id: str
+    resource: str
+    account: str
+    user: str
+    record: Record

@@ -152,6 +152,16 @@ class ApiClient:
                 return
             query["after"] = page.next
 
+    def search(self, path: str, model: type[Model], body: BaseModel, limit: int) -> Iterator[Model]:
+        """Every item of a search, page after page; a page may be empty and not the last."""
+        query: dict[str, Any] = {"limit": limit}
+        while True:
+            page = self._parse(self._send("POST", path, body, query), Page[model])  # type: ignore[valid-type]
+            yield from page.items
+            if page.next is None:
+                return
+            query["after"] = page.next
+
     def _send(
         self, method: str, path: str, body: BaseModel | None, params: Mapping[str, Any] | None
     ) -> httpx2.Response:

@@ -92,6 +92,7 @@ _PAM = {
     "db": Place("wardgate.cli.main:db", "Reach a database."),
     "request": Place("wardgate.cli.main:request", "Asking for access, and deciding on it."),
     "session": Place("wardgate.cli.main:session", "Who reached what, and every command."),
+    "search": Place(f"{_HERE}.search:search", "Find what was done, over all sessions."),
 }
 _DB = {
     "access": Place(f"{_HERE}.access:access", "Open a session and listen for MongoDB clients on loopback."),

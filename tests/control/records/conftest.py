@@ -65,7 +65,7 @@ class Epoch:
         return self
 
 
-@dataclass
+@dataclass(eq=False)
 class Recorded:
     """One session of one project."""
 
@@ -127,12 +127,18 @@ class Recorded:
 
 
 @pytest.fixture
-def make_session(control: Control, tmp_path: Path) -> Callable[[], Awaitable[Recorded]]:
-    async def make() -> Recorded:
+def make_session(control: Control, tmp_path: Path) -> Callable[..., Awaitable[Recorded]]:
+    projects: dict[str, str] = {}
+
+    async def make(account: str = "acc_one", project: str | None = None) -> Recorded:
+        """A session on an account, in a project of its own or in one that others name too."""
         sources = control.services.sources
         session_id, project_id = sources.new_id(ids.Kind.SESSION), sources.new_id(ids.Kind.PROJECT)
+        if project is not None:
+            project_id = projects.setdefault(project, project_id)
         async with control.services.database.write() as session:
-            session.add(ProjectRow(id=project_id, name=project_id[-10:], created_at=control.clock()))
+            if await session.get(ProjectRow, project_id) is None:
+                session.add(ProjectRow(id=project_id, name=project_id[-10:], created_at=control.clock()))
             await session.flush()
             session.add(
                 SessionRow(
@@ -140,7 +146,7 @@ def make_session(control: Control, tmp_path: Path) -> Callable[[], Awaitable[Rec
                     project_id=project_id,
                     resource_id="res_one",
                     resource="mongo",
-                    account_id="acc_one",
+                    account_id=account,
                     account="reader",
                     user_id="usr_ann",
                     user="ann@example.com",
@@ -158,5 +164,5 @@ def make_session(control: Control, tmp_path: Path) -> Callable[[], Awaitable[Rec
 
 
 @pytest.fixture
-async def recorded(make_session: Callable[[], Awaitable[Recorded]]) -> Recorded:
+async def recorded(make_session: Callable[..., Awaitable[Recorded]]) -> Recorded:
     return await make_session()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,7 +17,11 @@ from ..forms import path
 from ..output import count, exact, line, print_facts, print_json, print_json_line, print_table, safe, show, span, when
 from ..settings import Settings
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 _BODY_WIDTH = 160
+_WAIT_S = 25.0  # below what proxies cut off
 _VERIFY_S = 600.0  # a session of millions of records is read from its first to its last
 
 
@@ -96,29 +100,30 @@ def show_(settings: Settings, session_id: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("session_id")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the session has ended and all of its record is here.")
 @options.json_output
 @options.settings
-def logs(settings: Settings, session_id: str, as_json: bool) -> None:
+def logs(settings: Settings, session_id: str, follow: bool, as_json: bool) -> None:
     """Show every command of a session with its outcome; with --json one object a line."""
     with settings.api() as client:
-        records = client.pages(path("sessions", session_id, "records"), Record, {"limit": 500})
-        if as_json:
-            for record in records:
+        kind, query = ("tail", {"limit": 500, "wait_s": _WAIT_S}) if follow else ("records", {"limit": 500})
+        for record in client.pages(path("sessions", session_id, kind), Record, query):
+            if as_json:
                 print_json_line(record)
-        else:
-            _print_records(records)
+            else:
+                show(described(record))
 
 
-def _print_records(records: Iterable[Record]) -> None:
+def described(record: Record) -> Text:
+    """One line for people."""
     from rich.text import Text
 
-    for record in records:
-        text = Text(f"{record.at:%H:%M:%S.%f}"[:-3] + "  ", style="dim")
-        outcome, style = _outcome(record)
-        text.append(f"{outcome:<10} ", style=style)
-        text.append(safe(_subject(record)), style="bold")
-        text.append("  " + safe(_detail(record)), style="default not bold")
-        show(text)
+    text = Text(f"{record.at:%H:%M:%S.%f}"[:-3] + "  ", style="dim")
+    outcome, style = _outcome(record)
+    text.append(f"{outcome:<10} ", style=style)
+    text.append(safe(_subject(record)), style="bold")
+    text.append("  " + safe(_detail(record)), style="default not bold")
+    return text
 
 
 def _outcome(record: Record) -> tuple[str, str]:

@@ -57,6 +57,8 @@ class Known:
     head_hash: bytes = b""
     link: Link | None = None
     closed: bool = False
+    place: int = 0
+    project: int = 0
 
     @property
     def seq(self) -> int:
@@ -130,7 +132,7 @@ def take(known: Known, body: bytes, unseal: Unseal, stored: Mapping[int, bytes])
     reader = ChainReader(batch.session, batch.epoch, known.key, known.link)
     documents = open_frames(reader, new)
     try:
-        found = harvest(known.session_id, known.epoch, documents)
+        found = harvest(known.session_id, known.epoch, documents, known.place, known.project)
     except CodecError as error:
         # Its writer had the key, so it is no forgery: most likely a gateway that is newer than we are.
         raise ProblemError(ProblemCode.RECORDS_REFUSED, error.message) from error

@@ -30,13 +30,14 @@ from ..audit_log import AuditLog, Event
 from ..audit_log.log import Cause
 from ..db import Database
 from ..sources import Sources
-from . import ingest, store
+from . import ingest, places, store
 from .ingest import Alarm, Known, Overlap, Taken
 from .judge import Judge
 from .keyring import Keyring
 from .model import RecordEpochRow
 from .objects import ObjectStore
 from .rows import Harvest
+from .tail import Tail
 
 _REMEMBERED: Final = 1024  # epochs
 
@@ -55,6 +56,7 @@ class Intake:
         directory: SessionDirectory,
         objects: ObjectStore,
         judge: Judge,
+        tail: Tail,
     ) -> None:
         self._database = database
         self._audit_log = audit_log
@@ -63,6 +65,7 @@ class Intake:
         self._directory = directory
         self._objects = objects
         self._judge = judge
+        self._tail = tail
         self._recent: dict[tuple[str, int], Known] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -83,15 +86,19 @@ class Intake:
         async with self._database.read() as session:
             place = await self._directory.record_place(session, session_id)
             row = await store.epoch(session, session_id, epoch)
+            number = await places.find(session, place) if place is not None else None
         holder = "" if place is None else place.holders.get(epoch, "")
         if place is None or place.epochs.get(epoch) != gateway_id or holder not in ("", instance_id):
             raise ProblemError(
                 ProblemCode.RECORDS_REFUSED, f"This gateway was not leased epoch {epoch} of session {session_id}."
             )
-        if row is None:
-            return Known(session_id, epoch, gateway_id, holder)
-        if row.alarm is not None:
+        if row is not None and row.alarm is not None:
             raise _alarmed(row.alarm_detail or row.alarm)
+        if number is None:
+            async with self._database.write() as session:
+                number = await places.make(session, place)
+        if row is None:
+            return Known(session_id, epoch, gateway_id, holder, place=number.id, project=number.project)
         return Known(
             session_id,
             epoch,
@@ -103,6 +110,8 @@ class Intake:
             row.head_hash,
             Link(epoch, row.seq, row.hash),
             row.closed,
+            number.id,
+            number.project,
         )
 
     async def _take(self, known: Known, body: bytes) -> RecordsAck:
@@ -118,6 +127,7 @@ class Intake:
         standing = await self._keep(known, taken)
         if taken is not None:
             known = taken.known
+            self._tail.wake(known.session_id)
         self._remember(known)
         assert known.link is not None
         return RecordsAck(

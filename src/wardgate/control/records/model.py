@@ -7,12 +7,31 @@ another feature.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Index
+from sqlalchemy import JSON, BigInteger, Index, Integer, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base
+
+
+class RecordPlaceRow(Base):
+    """Who worked where: one row for each user of each account. Records name it by a small number, so that a search by
+    person, account, resource or project needs no more than an index of numbers and times. `project` is the number of
+    the first place of the same project."""
+
+    __tablename__ = "record_places"
+    __table_args__ = (UniqueConstraint("project_id", "resource_id", "account_id", "user_id"),)
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    project: Mapped[int]
+    project_id: Mapped[str]
+    resource_id: Mapped[str]
+    account_id: Mapped[str]
+    user_id: Mapped[str]
+    resource: Mapped[str]
+    account: Mapped[str]
+    user: Mapped[str]
 
 
 class RecordEpochRow(Base):
@@ -53,15 +72,35 @@ class RecordBatchRow(Base):
     stored_at: Mapped[datetime]
 
 
+# Bounds that the partial indices below are made for; `search` asks with the same words.
+SLOW_US: Final = 1_000_000
+MANY_DOCUMENTS: Final = 1_000
+_FAILED: Final = text("ok = 0")
+_SLOW: Final = text(f"duration_us >= {SLOW_US}")
+_MANY: Final = text(f"documents >= {MANY_DOCUMENTS}")
+
+
 class RecordRow(Base):
-    """One line of a session's log; a command's outcome is merged into it."""
+    """One line of a session's log; a command's outcome is merged into it. `place` and `project` are numbers of
+    `record_places`."""
 
     __tablename__ = "records"
-    __table_args__ = (Index("ix_records_database_collection_at", "database", "collection", "at"),)
+    __table_args__ = (
+        Index("ix_records_place", "place", "at"),
+        Index("ix_records_project", "project", "at"),
+        Index("ix_records_namespace", "project", "database", "collection", "at"),
+        Index("ix_records_command", "project", "command", "at"),
+        Index("ix_records_effect", "project", "effect", "at"),
+        Index("ix_records_failed", "project", "at", sqlite_where=_FAILED, postgresql_where=_FAILED),
+        Index("ix_records_slow", "project", "at", sqlite_where=_SLOW, postgresql_where=_SLOW),
+        Index("ix_records_many", "project", "at", sqlite_where=_MANY, postgresql_where=_MANY),
+    )
 
     session_id: Mapped[str] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    place: Mapped[int] = mapped_column(server_default="0")
+    project: Mapped[int] = mapped_column(server_default="0")
     at: Mapped[datetime]
     kind: Mapped[str]
     connection: Mapped[int | None] = mapped_column(BigInteger)

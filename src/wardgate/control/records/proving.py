@@ -27,10 +27,11 @@ from ..identity.actor import Actor
 from ..identity.permissions import Permission
 from ..sources import Sources
 from ..vault import AuditKeys
-from . import store
+from . import places, store
 from .evidence import Evidence, gather
 from .judge import Judge, state_of, unfinished
 from .keyring import Keyring
+from .model import RecordPlaceRow
 from .objects import ObjectStore
 from .rowcheck import RowCheck, Stored, stored_rows
 
@@ -80,14 +81,15 @@ class Prover:
             async with self._database.read() as session:
                 place = await self._directory.must_find(session, session_id)
                 evidence = await gather(session, session_id)
-                checked = await self._check(session, evidence)
+                number = await places.find(session, place)
+                checked = await self._check(session, evidence, number)
         answer = self._answer(place, evidence, checked)
         if answer.state is not place.verification and VerificationState.TAMPERED in (answer.state, place.verification):
             async with self._database.write() as session:
                 await self._directory.record_verification(session, session_id, answer.state)
         return answer
 
-    async def _check(self, session: AsyncSession, evidence: Evidence) -> proof.Checked:
+    async def _check(self, session: AsyncSession, evidence: Evidence, place: RecordPlaceRow | None) -> proof.Checked:
         """Run the check in a thread, which asks this loop for the rows that it needs."""
         session_id, loop = evidence.session_id, asyncio.get_running_loop()
 
@@ -95,7 +97,7 @@ class Prover:
             asked = stored_rows(session, session_id, epoch, first, last)
             return asyncio.run_coroutine_threadsafe(asked, loop).result()
 
-        rows = RowCheck(session_id, fetch)
+        rows = RowCheck(session_id, place.id if place else 0, place.project if place else 0, fetch)
         checked = await asyncio.to_thread(self._prove, evidence, rows)
         if checked.broken is None:
             checked.broken = await _beyond(session, evidence, rows.rows)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
-from ...api.audit import AuditKey, ExportFormat
+from ...api.audit import AuditKey, ExportFormat, RecordHit, RecordQuery
 from ...api.machine import RecordsAck
 from ...api.models import Page, Record, Verification
 from ..fleet.guard import Caller, operates
@@ -15,6 +15,7 @@ from ..identity import Actor, Permission, requires
 from ..paging import Paging, paging
 from .exporting import MEDIA_TYPES
 from .service import RecordService
+from .tail import LONGEST_WAIT
 
 _ENDINGS: Final = {
     ExportFormat.BUNDLE: "tar",
@@ -36,6 +37,26 @@ def build(records: RecordService) -> APIRouter:
     ) -> Page[Record]:
         """What was done in a session, in order; an outcome stands in its command's line."""
         return await records.read(actor, session_id, page)
+
+    @router.get("/sessions/{session_id}/tail")
+    async def follow_records(
+        session_id: str,
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_RECORD_READ, within=True))],
+        page: Annotated[Paging, Depends(paging)],
+        wait_s: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="How long to wait for something.")] = 20.0,
+    ) -> Page[Record]:
+        """What comes next in a session that goes on, waited for; `next` is null when it is over and all is here."""
+        return await records.follow(actor, session_id, page, wait_s)
+
+    @router.post("/records/search")
+    async def search_records(
+        body: RecordQuery,
+        # Which records are found depends on the roles; who may read none anywhere is refused.
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_RECORD_READ, within=True))],
+        page: Annotated[Paging, Depends(paging)],
+    ) -> Page[RecordHit]:
+        """Lines of all sessions that you may read, newest first. A page can be short or empty and still have a next."""
+        return await records.search(actor, body, page)
 
     @router.get("/sessions/{session_id}/verification")
     async def verify_session(

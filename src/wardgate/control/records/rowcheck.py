@@ -44,8 +44,10 @@ async def stored_rows(session: AsyncSession, session_id: str, epoch: int, first:
 class RowCheck:
     """Visits the records of one session, epoch after epoch; ChainBroken where a row says something else."""
 
-    def __init__(self, session_id: str, fetch: Fetch) -> None:
+    def __init__(self, session_id: str, place: int, project: int, fetch: Fetch) -> None:
         self._session_id = session_id
+        self._place = place
+        self._project = project
         self._fetch = fetch
         self._epoch = 0
         self._open: dict[int, tuple[Row, Stored]] = {}
@@ -57,7 +59,7 @@ class RowCheck:
             self.end()
             self._epoch = epoch
         try:
-            found = harvest(self._session_id, epoch, documents)
+            found = harvest(self._session_id, epoch, documents, self._place, self._project)
         except CodecError as error:
             raise ChainBroken(Break.DAMAGED, epoch, first, error.message) from error
         stored = self._fetch(epoch, first, last)

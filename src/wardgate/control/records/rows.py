@@ -52,10 +52,12 @@ class Harvest:
     closed: bool = False
 
 
-def harvest(session_id: str, epoch: int, documents: Iterable[tuple[int, bytes]]) -> Harvest:
+def harvest(
+    session_id: str, epoch: int, documents: Iterable[tuple[int, bytes]], place_id: int = 0, project: int = 0
+) -> Harvest:
     """The rows of these (sequence number, record's document) pairs; CodecError for one that can't be read."""
     found = Harvest()
-    place: Row = _BLANK | {"session_id": session_id, "epoch": epoch}
+    place: Row = _BLANK | {"session_id": session_id, "epoch": epoch, "place": place_id, "project": project}
     for seq, document in documents:
         outcome = facts.outcome(document)
         if outcome is not None:
@@ -172,7 +174,7 @@ def _facts(record: records.Record) -> Row | None:
         case records.SessionNotice():
             return _session(record.event, {"message": record.message})
         case _:
-            return None  # a chunk: part of its intent's body
+            return None  # a chunk, an upload or a part of one: they belong to an intent's body
 
 
 def _command(record: CommandIntent | Denied) -> Row:
@@ -189,8 +191,11 @@ def _command(record: CommandIntent | Denied) -> Row:
     }
     if isinstance(record, Denied):
         facts |= {"kind": "denied", "ok": 0.0, "code": record.code, "error": record.error}
-    if record.masked:
-        facts["details"] = {"masked": list(record.masked)}
+    details: dict[str, Any] = {"masked": list(record.masked)} if record.masked else {}
+    if record.streamed is not None:
+        details["opened"] = record.streamed.opened
+    if details:
+        facts["details"] = details
     return facts
 
 

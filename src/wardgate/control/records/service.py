@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta
+from typing import Final
 
-from ...api.audit import AuditKey, ExportFormat
+from ...api.audit import AuditKey, ExportFormat, RecordHit, RecordQuery
 from ...api.machine import RecordsAck
-from ...api.models import Page, Record, Verification
+from ...api.models import Page, Record, Verification, VerificationState
 from ..access.places import SessionDirectory
 from ..audit_log import AuditLog, Event
 from ..db import Database
@@ -22,6 +25,11 @@ from .keyring import Keyring
 from .objects import ObjectStore
 from .paging import LogPages, cursor_of, read_cursor
 from .proving import Prover
+from .search import Search
+from .tail import LONGEST_WAIT, Tail, settled
+
+_TELL_AGAIN: Final = timedelta(minutes=10)
+_REMEMBERED: Final = 4096
 
 
 class RecordService:
@@ -38,11 +46,17 @@ class RecordService:
     ) -> None:
         self._database = database
         self._audit_log = audit_log
+        self._sources = sources
         self._directory = directory
         keyring = Keyring(keys)
         self._judge = Judge(database, audit_log, sources, keys, directory)
-        self._intake = Intake(database, audit_log, sources, keyring, directory, objects, self._judge)
+        self._tail = Tail()
+        self._intake = Intake(database, audit_log, sources, keyring, directory, objects, self._judge, self._tail)
         self._pages = LogPages(database, keyring, objects)
+        self._search = Search(database, audit_log, self._pages)
+        self._told: dict[tuple[str, str], datetime] = {}
+        # Says whether the program stops: who waits then is answered at once.
+        self.stopping: Callable[[], bool] = lambda: False
         self._prover = Prover(database, sources, keys, keyring, directory, objects, self._judge)
         self._exporter = Exporter(database, audit_log, sources, keys, keyring, directory, objects, self._pages)
 
@@ -57,16 +71,55 @@ class RecordService:
     async def read(self, actor: Actor, session_id: str, paging: Paging) -> Page[Record]:
         """A page of a session's log; ProblemError `not_found`, `forbidden`, `invalid_request` (a bad cursor)."""
         after = read_cursor(paging.after)
+        await self._admit(actor, session_id)
+        items, more = await self._pages.page(session_id, after, paging.limit)
+        return Page[Record](items=items, next=cursor_of(items[-1]) if more and items else None)
+
+    async def follow(self, actor: Actor, session_id: str, paging: Paging, wait_s: float) -> Page[Record]:
+        """What comes next in a log that goes on, waited for. `next` is null once the session has ended and all of its
+        records are here."""
+        after = read_cursor(paging.after)
+        await self._admit(actor, session_id)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(wait_s, LONGEST_WAIT)
+        with self._tail.watch(session_id) as watch:
+            while True:
+                over = await self._is_over(session_id)
+                items, more = await self._pages.page(session_id, after, paging.limit)
+                shown = items if over else settled(items, self._sources.now())
+                left = until - loop.time()
+                if shown or over or left <= 0 or self.stopping():
+                    last = cursor_of(shown[-1]) if shown else paging.after or "0.0"
+                    return Page[Record](items=shown, next=None if over and not more else last)
+                await watch.wait(left)
+
+    async def _is_over(self, session_id: str) -> bool:
+        """Whether nothing more is to come: each leased epoch was closed, or the session was judged without."""
+        async with self._database.read() as session:
+            place = await self._directory.must_find(session, session_id)
+        return place.ended and place.verification is not VerificationState.OPEN
+
+    async def _admit(self, actor: Actor, session_id: str) -> None:
+        """Whether the actor may read; that they do is an event, once in a while and not for each page."""
         async with self._database.read() as session:
             place = await self._directory.must_find(session, session_id)
         actor.require(Permission.ACCOUNT_RECORD_READ, place.scope, what=f"session {session_id}")
-        items, more = await self._pages.page(session_id, after, paging.limit)
-        if after is None:
-            async with self._database.write() as session:
-                await self._audit_log.append(
-                    session, actor.cause, Event.RECORDS_READ, session_id, project_id=place.scope.project_id
-                )
-        return Page[Record](items=items, next=cursor_of(items[-1]) if more and items else None)
+        reader, now = (actor.sign_in_id, session_id), self._sources.now()
+        told = self._told.get(reader)
+        if told is not None and now - told < _TELL_AGAIN:
+            return
+        async with self._database.write() as session:
+            await self._audit_log.append(
+                session, actor.cause, Event.RECORDS_READ, session_id, project_id=place.scope.project_id
+            )
+        self._told.pop(reader, None)
+        self._told[reader] = now
+        while len(self._told) > _REMEMBERED:
+            del self._told[next(iter(self._told))]
+
+    async def search(self, actor: Actor, asked: RecordQuery, paging: Paging) -> Page[RecordHit]:
+        """A page of lines of all sessions; ProblemError `not_found`, `forbidden`, `invalid_request`."""
+        return await self._search.search(actor, asked, paging)
 
     async def export(self, actor: Actor, session_id: str, form: ExportFormat) -> AsyncIterator[bytes]:
         """A session as a file, in pieces; ProblemError `not_found`, `forbidden` before the first."""

@@ -40,6 +40,7 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.authenticator = services.identity
     app.state.machine_guard = services.machine_guard
+    services.records.stopping = services.stopping.is_set
     failures.install(app)
     api = APIRouter(prefix=PREFIX)
     for router in _routers(services):
