@@ -204,7 +204,7 @@ async def test_a_certificate_that_expires_soon_is_said(control: Any, admin: Clie
 
 
 async def test_a_login_that_was_changed_meanwhile_is_not_undone(
-    admin: Client, accounts: str, gateway: Machine, monkeypatch: pytest.MonkeyPatch
+    control: Any, admin: Client, accounts: str, gateway: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one change is being tried, another one is saved."""
     await added(admin, accounts, username="ro", password=SECRET)
@@ -212,6 +212,7 @@ async def test_a_login_that_was_changed_meanwhile_is_not_undone(
 
     async def meanwhile(order: TestOrder) -> Credentials:
         monkeypatch.undo()
+        control.clock.forward(seconds=1)
         saved = await admin.patch(account, params={"no_test": True}, json={"password": "second"})
         assert saved.status_code == 200
         return await fetch(order)
