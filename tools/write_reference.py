@@ -64,6 +64,12 @@ VARIABLES: Final = {
     "WARDGATE_MONGOSH": ("demo, tests", "A mongosh."),
     "WARDGATE_NODE": ("tests", "A Node."),
     "WARDGATE_PG_BIN": ("tests", "The folder of PostgreSQL's programs."),
+    "WARDGATE_SMTP_FROM": ("`server run`", "The sender of its mail."),
+    "WARDGATE_SMTP_URL": (
+        "`server run`",
+        "The mail server: `smtp://user:password@host:587` or `smtps://…:465`; without it there is no mail.",
+    ),
+    "WARDGATE_SMTP_URL_FILE": ("`server run`", "A file that holds that URL."),
     "WARDGATE_TOKEN": ("CLI", "An access token, in place of the stored login."),
     "WARDGATE_URI": ("clients", "Set by `pam db access -- CLIENT`: the session's URI."),
 }
