@@ -6,6 +6,7 @@ import struct
 
 import bson
 import pytest
+from bson import ObjectId
 
 from wardgate.audit import records as audit
 from wardgate.proxy.facts import Topology
@@ -258,6 +259,23 @@ def test_a_command_before_any_hello_is_preceded_by_a_hello_of_ours(play: Playboo
     play.to_server = b""
     play.client(hello_request(4))
     assert "client" not in document_of(play.to_server)
+
+
+@pytest.mark.parametrize(("kind", "told"), [("load_balanced", True), ("sharded", False), ("replica_set", False)])
+def test_who_stands_behind_a_load_balancer_hears_of_it(kind: str, told: bool) -> None:
+    play = Playbook(topology=Topology(kind, {MEMBER: LISTENER}))
+    play.start()
+    play.event(play.machine.server_ready, MEMBER)
+    play.client(op_msg({"hello": 1, "loadBalanced": True, "$db": "admin"}, 1))
+    assert ("loadBalanced" in document_of(play.to_server)) is told
+    theirs = ObjectId()
+    play.server(op_msg({"ok": 1.0, "msg": "isdbgrid", "serviceId": theirs}, 800, 1))
+    assert document_of(play.to_client)["serviceId"] == theirs
+    greeted = Playbook(topology=Topology(kind, {MEMBER: LISTENER}))
+    greeted.start()
+    greeted.event(greeted.machine.server_ready, MEMBER)
+    greeted.client(command({"find": "orders"}, 3))
+    assert ("loadBalanced" in document_of(greeted.to_server)) is told
 
 
 # --- no reply, many replies -------------------------------------------------------------------------------------------

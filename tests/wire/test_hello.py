@@ -200,6 +200,16 @@ def test_attribution_is_bounded_and_ends_with_the_session(user: str) -> None:
     assert name.isprintable()
 
 
+@pytest.mark.parametrize("balanced", [True, False])
+def test_a_load_balancer_is_told_what_the_client_knows(balanced: bool) -> None:
+    again = parse_request(rewrite_request(parse_request(command(FIRST)), WHO, balanced=balanced))
+    document = bson.decode(again.body)
+    assert ("loadBalanced" in document) is balanced
+    assert "speculativeAuthenticate" not in document
+    ours = bson.decode(parse_request(build_request(WHO, 1, balanced=balanced)).body)
+    assert ("loadBalanced" in ours) is balanced
+
+
 # --- replies
 
 

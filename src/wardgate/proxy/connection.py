@@ -394,7 +394,9 @@ class ProxyConnection(Streaming):
                 self._wait(State.LISTENER)
         elif not self._greeted:
             asked = [each.word for each in self._offered]
-            out.append(ToServer(build_request(self._attribution, self._next_id(), compression=asked)))
+            balanced = self._topology.balanced
+            greeting = build_request(self._attribution, self._next_id(), compression=asked, balanced=balanced)
+            out.append(ToServer(greeting))
             self._move(State.GREETING)
         elif not self._logged_in and turn.command.name != "ping":
             out.append(Login())
@@ -402,7 +404,7 @@ class ProxyConnection(Streaming):
         elif turn.upload is not None:
             self._connected(turn.upload, now, out)
         else:
-            out.append(Record(turn.intent(self.facts.connection, self._ledger.client_app)))
+            out.append(Record(self._intent(turn)))
             if turn.request.more_to_come:
                 out.append(AwaitDurable())
                 self._move(State.DURABLE)
@@ -419,9 +421,11 @@ class ProxyConnection(Streaming):
 
     def _forward_hello(self, turn: Turn, out: list[Action]) -> None:
         client = ClientMetadata.STRIP if self._greeted else ClientMetadata.ATTRIBUTE
-        limit = self._topology.client_bytes
+        limit, balanced = self._topology.client_bytes, self._topology.balanced
         asked = [] if self._greeted else [each.word for each in self._offered]  # once: an answer holds until then
-        raw = rewrite_request(turn.request, self._attribution, client, client_bytes=limit, compression=asked)
+        raw = rewrite_request(
+            turn.request, self._attribution, client, client_bytes=limit, compression=asked, balanced=balanced
+        )
         out.append(ToServer(raw))
         self._move(State.REPLY)
 
@@ -475,7 +479,10 @@ class ProxyConnection(Streaming):
         """What the reply says of cursors and operations of this access session, before the client can know it."""
         work, command = self._rules.work, turn.command
         if facts.cursor_id:
-            work.saw_cursor(facts.cursor_id, self._member or "", command.database, command.collection or "$cmd")
+            opened_by = turn.continues or turn.intent_seq
+            work.saw_cursor(
+                facts.cursor_id, self._member or "", command.database, command.collection or "$cmd", opened_by
+            )
         elif command.cursor_ids and facts.ok:
             work.lost_cursors(command.cursor_ids)
         if turn.lists_operations:

@@ -59,6 +59,11 @@ class Topology:
         """How long a hello's `client` document may get: a mongod takes 1,024 bytes, a mongos 512."""
         return 1024 if self.kind in ("replica_set", "standalone") else 512
 
+    @property
+    def balanced(self) -> bool:
+        """Whether the server stands behind a load balancer, which its clients must say that they know."""
+        return self.kind == "load_balanced"
+
     def shows(self, member: str) -> bool:
         """Whether a hello of `member` can be rewritten so that its own address is in it."""
         return self.kind != "replica_set" or self.single is not None or member in self.listeners

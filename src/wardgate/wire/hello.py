@@ -155,10 +155,12 @@ def rewrite_request(
     *,
     client_bytes: int = 512,
     compression: Sequence[str] = (),
+    balanced: bool = False,
 ) -> bytes:
     """The whole message to send to the server. `compression` is what the gateway itself asks for.
 
-    Leaves out saslSupportedMechs, speculativeAuthenticate, compression, loadBalanced and internalClient. With
+    Leaves out saslSupportedMechs, speculativeAuthenticate, compression, internalClient and, unless the server stands
+    behind a load balancer too (`balanced`), loadBalanced. With
     ATTRIBUTE the application's name becomes `attribution` followed by the client's own within 128 bytes; a hello
     without `client` gets one of ours; the document is trimmed to `client_bytes` (512 is what a mongos takes, 1,024 a
     mongod).
@@ -167,7 +169,7 @@ def rewrite_request(
     parts: list[bytes] = []
     changed = has_client = False
     for kind, name, start, stop in _elements(raw, request.body_start, request.body_end):
-        if name in _NOT_FOR_SERVERS:
+        if name in _NOT_FOR_SERVERS and not (balanced and name == b"loadBalanced"):
             changed = True
         elif name == b"client" and client is not ClientMetadata.KEEP:
             changed = has_client = True
@@ -185,11 +187,15 @@ def rewrite_request(
     return _replace_command(request, build.document(parts)) if changed else raw
 
 
-def build_request(attribution: str, request_id: int, *, compression: Sequence[str] = ()) -> bytes:
+def build_request(
+    attribution: str, request_id: int, *, compression: Sequence[str] = (), balanced: bool = False
+) -> bytes:
     """A hello of our own (OP_MSG), for a client that sends another command first."""
     parts = [build.int32(b"hello", 1), build.boolean(b"helloOk", True), metadata.element(None, attribution, 512)]
     if compression:
         parts.append(build.strings(b"compression", compression))
+    if balanced:
+        parts.append(build.boolean(b"loadBalanced", True))
     parts.append(build.string(b"$db", "admin"))
     return build_msg(build.document(parts), request_id)
 
