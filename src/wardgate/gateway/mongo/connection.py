@@ -130,6 +130,8 @@ def _interleaved(endpoints: Sequence[Endpoint]) -> list[Endpoint]:
 
 
 async def _race(endpoints: list[Endpoint]) -> socket.socket:
+    if len(endpoints) == 1:
+        return await _connect_one(endpoints[0])
     waiting = list(reversed(endpoints))
     attempts: set[asyncio.Task[socket.socket]] = set()
     errors: list[OSError] = []
