@@ -17,7 +17,7 @@ import dataclasses
 import itertools
 import operator
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import bson
@@ -76,11 +76,32 @@ class Entry(NamedTuple):
 
 def encode(record: Record, at_us: int, seq: int) -> list[bytes]:
     """The documents of `record`, which will have the sequence numbers `seq`, `seq` + 1, …"""
+    return list(encode_each(record, at_us, seq)) if is_cut(record) else [_document(record, at_us)]
+
+
+def is_cut(record: Record) -> bool:
+    """Whether `encode` gives more than one document."""
     if isinstance(record, _WITH_BODY):
-        size = len(record.body) + sum(len(documents) for _, documents in record.sequences)
-        if size > INLINE_BYTES:
-            return _encode_cut(record, at_us, seq)
-    return [_document(record, at_us)]
+        return len(record.body) + sum(len(documents) for _, documents in record.sequences) > INLINE_BYTES
+    return False
+
+
+def encode_each(record: Record, at_us: int, seq: int) -> Iterator[bytes]:
+    """What `encode` gives of a record that is cut, one after the other: all of them are as much as the body again."""
+    assert isinstance(record, _WITH_BODY)
+    pieces = [record.body, *(documents for _, documents in record.sequences)]
+    emptied = dataclasses.replace(record, body=b"", sequences=tuple((name, b"") for name, _ in record.sequences))
+    yield _document(emptied, at_us, _array("cut", [b"\x12", *(_I64.pack(len(piece)) for piece in pieces)]))
+    held, index = b"", 0
+    for piece in pieces:
+        start = 0
+        while len(held) + len(piece) - start >= CHUNK_BYTES:
+            end = start + CHUNK_BYTES - len(held)
+            yield _document(BodyChunk(seq, index, held + piece[start:end]), at_us)
+            held, start, index = b"", end, index + 1
+        held += piece[start:]
+    if held:
+        yield _document(BodyChunk(seq, index, held), at_us)
 
 
 def _document(record: Record, at_us: int, extra: bytes = b"") -> bytes:
@@ -93,16 +114,6 @@ def _document(record: Record, at_us: int, extra: bytes = b"") -> bytes:
     parts.append(extra)
     inner = b"".join(parts)
     return b"".join((_I32.pack(len(inner) + 5), inner, b"\0"))
-
-
-def _encode_cut(record: CommandIntent | Denied, at_us: int, seq: int) -> list[bytes]:
-    pieces = [record.body, *(documents for _, documents in record.sequences)]
-    emptied = dataclasses.replace(record, body=b"", sequences=tuple((name, b"") for name, _ in record.sequences))
-    documents = [_document(emptied, at_us, _array("cut", [b"\x12", *(_I64.pack(len(piece)) for piece in pieces)]))]
-    whole = b"".join(pieces)
-    for index, start in enumerate(range(0, len(whole), CHUNK_BYTES)):
-        documents.append(_document(BodyChunk(seq, index, whole[start : start + CHUNK_BYTES]), at_us))
-    return documents
 
 
 def _text(value: str, cap: int) -> bytes:

@@ -175,8 +175,8 @@ class Upload:
             self.error = error
 
     def raw(self) -> bytes:
-        """All of a request that was held."""
-        return b"".join(self._held)
+        """All of a request that was held, which is forgotten here."""
+        return self.rest()
 
     # --- a request that is passed on --------------------------------------------------------------------------------
 

@@ -209,19 +209,18 @@ class _OpenZstd:
 
 
 class _OpenSnappy:
-    __slots__ = ("_parts", "_plain", "_pos", "_size")
+    __slots__ = ("_held", "_plain", "_pos", "_size")
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._parts: list[bytes] = []
+        self._held = bytearray()
         self._plain = memoryview(b"")
         self._pos = 0
 
     def give(self, data: bytes, last: bool) -> None:
-        self._parts.append(data)
+        self._held += data
         if last:
-            held = b"".join(self._parts)
-            self._parts.clear()
+            held, self._held = self._held, bytearray()
             if not held.startswith(_varint(self._size)):
                 raise _lying()  # before the library makes room for what the bytes declare
             self._plain = memoryview(cramjam.snappy.decompress_raw(held))
