@@ -42,6 +42,14 @@ _USER = {
     "enable": Place(f"{_HERE}.user:enable", "Let a disabled user in again."),
     "remove": Place(f"{_HERE}.user:remove", "Remove a user; their sessions end, their records stay."),
 }
+_AUDIT = {
+    "list": Place(f"{_HERE}.audit:list_", "List what was done in the control plane, newest first."),
+    "verify": Place(f"{_HERE}.audit:verify", "Check that this log is whole and unaltered."),
+}
+_DEVICES = {
+    "list": Place(f"{_HERE}.login:devices", "List the devices that are signed in as you."),
+    "revoke": Place(f"{_HERE}.login:revoke_device", "Sign a device out."),
+}
 _MFA = {
     "status": Place(f"{_HERE}.mfa:status", "Show what you are asked for where a second factor is needed."),
     "totp": Place(f"{_HERE}.mfa:totp", "Set an authenticator app up."),
@@ -102,12 +110,14 @@ _TOP = {
     "demo": Place("wardgate.demo.command:cli", "Everything on this machine, against a real MongoDB.", "all"),
     "login": Place(f"{_HERE}.login:login", "Log in to a control plane."),
     "logout": Place(f"{_HERE}.login:logout", "Forget and revoke this login."),
+    "devices": Place("wardgate.cli.main:devices", "Where you are signed in."),
     "whoami": Place(f"{_HERE}.login:whoami", "Show who you are, and where."),
     "pam": Place("wardgate.cli.main:pam", "Resources, accounts, access and sessions."),
     "project": Place("wardgate.cli.main:project", "Projects."),
     "user": Place("wardgate.cli.main:user", "Users."),
     "mfa": Place("wardgate.cli.main:mfa", "Your second factor, and the organisation's rule."),
     "role": Place("wardgate.cli.main:role", "Who may do what, where, and until when."),
+    "audit": Place("wardgate.cli.main:audit", "What was done in the control plane."),
     "gateway": Place("wardgate.cli.main:gateway", "The programs beside the databases."),
     "relay": Place("wardgate.cli.main:relay", "The programs that join people and gateways."),
     "server": Place("wardgate.control.command:cli", "The control plane.", "server"),
@@ -117,7 +127,9 @@ gateway = LazyGroup("gateway", _GATEWAY, help="The programs beside the databases
 relay = LazyGroup("relay", _RELAY, help="The programs that join people and gateways, and can read nothing.")
 project = LazyGroup("project", _PROJECT, help="Projects: a team's space.")
 user = LazyGroup("user", _USER, help="Users: the people who may log in.")
+devices = LazyGroup("devices", _DEVICES, help="Where you are signed in.")
 mfa = LazyGroup("mfa", _MFA, help="Second factors: your own, and the organisation's rule.")
+audit = LazyGroup("audit", _AUDIT, help="The control plane's own log: who did what to what.")
 role = LazyGroup("role", _ROLE, help="Roles: who may do what, where, and until when.")
 resource = LazyGroup("resource", _RESOURCE, help="Resources: guarded MongoDB deployments.")
 account = LazyGroup("account", _ACCOUNT, help="Accounts: the MongoDB users that people reach through wardgate.")

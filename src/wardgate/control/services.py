@@ -23,6 +23,7 @@ from .identity.permissions import Role
 from .identity.service import IdentityService
 from .identity.users import UserService
 from .jobs import Background
+from .journal import JournalService
 from .mail import Mailer
 from .members import BindingService
 from .mfa import MfaService, Verification
@@ -58,6 +59,7 @@ class Services:
     verification: Verification
     mfa: MfaService
     approvals: ApprovalService
+    journal: JournalService
     projects: ProjectService
     hub: LinkHub
     machine_guard: MachineGuard
@@ -142,6 +144,7 @@ async def open_services(
         verification=verification,
         mfa=mfa,
         approvals=approvals,
+        journal=JournalService(database, audit_log),
         projects=projects,
         hub=hub,
         machine_guard=MachineGuard(database, sources, settings.public_url),

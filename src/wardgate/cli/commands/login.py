@@ -9,13 +9,15 @@ import click
 from pydantic import SecretStr
 
 from ...api.client import ApiClient, NoLogin, UnreachableError
+from ...api.journal import SignIn
 from ...api.models import LoginRequest, Tokens, User
 from ...api.problems import ProblemCode, ProblemError
 from ...errors import WardgateError
 from .. import mfa, options
 from ..exits import Exit, ExitError
+from ..forms import path
 from ..logins import StoredLogin
-from ..output import line, print_facts, print_json
+from ..output import line, print_facts, print_json, print_table, when
 from ..settings import Settings, not_logged_in
 
 _STARTING_SECONDS = 10.0
@@ -128,3 +130,33 @@ def whoami(settings: Settings, as_json: bool) -> None:
             ("roles", ", ".join(f"{binding.role} ({binding.scope})" for binding in user.roles) or "none"),
         ]
     )
+
+
+@click.command(name="list")
+@options.json_output
+@options.settings
+def devices(settings: Settings, as_json: bool) -> None:
+    """List the devices that are signed in as you, the newest use first."""
+    with settings.api() as client:
+        found = list(client.pages("/auth/sign-ins", SignIn))
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("ID", "SIGNED IN", "USED", "FROM", ""),
+        [
+            (d.id, when(d.created_at), when(d.refreshed_at), d.address or "–", "this one" if d.current else "")
+            for d in found
+        ],
+        empty="No device is signed in.",
+    )
+
+
+@click.command(name="revoke")
+@click.argument("device")
+@options.settings
+def revoke_device(settings: Settings, device: str) -> None:
+    """Sign DEVICE (its id, from the list) out."""
+    with settings.api() as client:
+        client.call("DELETE", path("auth", "sign-ins", device))
+    line(f"Device {device} is signed out.")

@@ -31,6 +31,7 @@ class Permission(StrEnum):
     ACCOUNT_SESSION_TERMINATE = "account:session:terminate"
     MACHINE_GATEWAY_OPERATE = "machine:gateway:operate"
     MACHINE_RELAY_OPERATE = "machine:relay:operate"
+    ORGANISATION_AUDIT_VERIFY = "organisation:audit:verify"
     ORGANISATION_PROJECT_CREATE = "organisation:project:create"
     ORGANISATION_RELAY_CREATE = "organisation:relay:create"
     ORGANISATION_RELAY_READ = "organisation:relay:read"
@@ -41,6 +42,7 @@ class Permission(StrEnum):
     ORGANISATION_USER_DELETE = "organisation:user:delete"
     ORGANISATION_USER_READ = "organisation:user:read"
     ORGANISATION_USER_UPDATE = "organisation:user:update"
+    PROJECT_AUDIT_READ = "project:audit:read"
     PROJECT_DETAILS_READ = "project:details:read"
     PROJECT_GATEWAY_CREATE = "project:gateway:create"
     PROJECT_GATEWAY_READ = "project:gateway:read"
@@ -80,6 +82,8 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
             Permission.ACCOUNT_RECORD_READ,
             Permission.ACCOUNT_REQUEST_READ,
             Permission.ACCOUNT_SESSION_READ,
+            Permission.ORGANISATION_AUDIT_VERIFY,
+            Permission.PROJECT_AUDIT_READ,
             Permission.PROJECT_DETAILS_READ,
             Permission.PROJECT_GATEWAY_READ,
             Permission.RESOURCE_DETAILS_READ,

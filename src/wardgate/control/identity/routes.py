@@ -6,7 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 
-from ...api.models import LoginRequest, RefreshRequest, Tokens, User
+from ...api.journal import SignIn
+from ...api.models import LoginRequest, Page, RefreshRequest, Tokens, User
 from ...secret import Secret
 from .actor import Actor
 from .guard import cause_of, requires
@@ -35,6 +36,18 @@ def build(identity: IdentityService) -> APIRouter:
     async def logout(actor: Annotated[Actor, Depends(requires(Permission.SELF_SIGN_IN_END))]) -> None:
         """End this sign-in and its tokens."""
         await identity.logout(actor)
+
+    @router.get("/sign-ins")
+    async def list_sign_ins(actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]) -> Page[SignIn]:
+        """The devices that are signed in as you, the newest use first."""
+        return Page[SignIn](items=await identity.sign_ins(actor))
+
+    @router.delete("/sign-ins/{sign_in}", status_code=204)
+    async def delete_sign_in(
+        sign_in: str, actor: Annotated[Actor, Depends(requires(Permission.SELF_SIGN_IN_END))]
+    ) -> None:
+        """Sign one of your devices out."""
+        await identity.end_sign_in(actor, sign_in)
 
     @router.get("/whoami")
     async def whoami(actor: Annotated[Actor, Depends(requires(Permission.SELF_IDENTITY_READ))]) -> User:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ...api.journal import SignIn
 from ...api.models import RoleBinding, Tokens, User
 from ...api.problems import ProblemCode, ProblemError
 from ...ids import Kind
@@ -24,7 +25,7 @@ from ..audit_log import AuditLog, Cause, Event
 from ..db import Database
 from ..sources import Sources
 from . import store
-from .actor import Actor, Binding, Scope
+from .actor import Actor, Binding, Scope, not_found
 from .limits import LoginLimiter
 from .model import RoleBindingRow, SignInRow, TokenKind, TokenRow, UserRow
 from .passwords import PasswordHasher
@@ -223,6 +224,31 @@ class IdentityService:
                 session, cause, Event.USER_TOKEN_REUSED, user.id, details={"sign_in": sign_in.id}
             )
         raise _not_logged_in()  # after the commit: raised inside, it would undo the revocation
+
+    async def sign_ins(self, actor: Actor) -> list[SignIn]:
+        """The devices that are signed in as the actor."""
+        async with self._database.read() as session:
+            rows = await store.live_sign_ins(session, actor.user_id, self._sources.now())
+        return [
+            SignIn(
+                id=row.id,
+                created_at=row.created_at,
+                refreshed_at=row.refreshed_at,
+                address=row.address,
+                current=row.id == actor.sign_in_id,
+            )
+            for row in rows
+        ]
+
+    async def end_sign_in(self, actor: Actor, sign_in_id: str) -> None:
+        """Sign one of the actor's devices out; ProblemError `not_found`."""
+        async with self._database.write() as session:
+            row = await session.get(SignInRow, sign_in_id)
+            if row is None or row.user_id != actor.user_id or row.revoked_at is not None:
+                raise not_found("such device of yours")
+            await store.revoke_sign_in(session, row.id, self._sources.now())
+            details = {"sign_in": row.id}
+            await self._audit_log.append(session, actor.cause, Event.USER_LOGGED_OUT, actor.user_id, details=details)
 
     async def logout(self, actor: Actor) -> None:
         """End the sign-in that the actor came with."""

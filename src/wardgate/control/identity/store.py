@@ -140,6 +140,20 @@ async def bindings(session: AsyncSession, user_id: str, now: datetime) -> tuple[
     )
 
 
+async def live_sign_ins(session: AsyncSession, user_id: str, now: datetime) -> Sequence[SignInRow]:
+    """A user's logins that can still be refreshed, the newest use first."""
+    query = (
+        select(SignInRow)
+        .where(
+            SignInRow.user_id == user_id,
+            SignInRow.revoked_at.is_(None),
+            SignInRow.id.in_(select(TokenRow.sign_in_id).where(TokenRow.expires_at > now, TokenRow.used_at.is_(None))),
+        )
+        .order_by(SignInRow.refreshed_at.desc(), SignInRow.id)
+    )
+    return (await session.scalars(query)).all()
+
+
 async def revoke_sign_in(session: AsyncSession, sign_in_id: str, now: datetime) -> None:
     """End a login: its tokens go at once."""
     await session.execute(update(SignInRow).where(SignInRow.id == sign_in_id).values(revoked_at=now))

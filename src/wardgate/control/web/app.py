@@ -13,6 +13,7 @@ from ..access import routes as access_routes
 from ..approvals import routes as approvals_routes
 from ..fleet import routes as fleet_routes
 from ..identity import routes as identity_routes
+from ..journal import routes as journal_routes
 from ..members import routes as members_routes
 from ..mfa import routes as mfa_routes
 from ..projects import routes as projects_routes
@@ -58,6 +59,7 @@ def _routers(services: Services) -> list[APIRouter]:
         identity_routes.build(services.identity),
         members_routes.build(services.users, services.bindings),
         mfa_routes.build(services.mfa, services.verification),
+        journal_routes.build(services.journal),
         projects_routes.build(services.projects),
         fleet_routes.build_people(services.fleet),
         resources_routes.build(services.resources, services.accounts),

@@ -1,0 +1,41 @@
+"""Bodies of the API that are about the control plane's own audit log, and about signed-in devices."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class AuditEntry(BaseModel):
+    """One event of the control plane: who did what to what, from where."""
+
+    seq: int
+    at: datetime
+    event: str
+    actor: str = Field(description="An e-mail address, `gateway NAME`, `relay NAME` or `system`.")
+    actor_id: str | None = None
+    address: str | None = None
+    target: str | None = Field(default=None, description="Id of what it happened to.")
+    project_id: str | None = None
+    details: dict[str, Any] = Field(default_factory=dict, description="Names and non-secret facts, before and after.")
+
+
+class JournalVerification(BaseModel):
+    """Whether the log is whole: each event bears the hash of the one before."""
+
+    ok: bool
+    events: int
+    first_broken: int | None = Field(default=None, description="The number of the first event that does not fit.")
+    head: str | None = Field(default=None, description="SHA-256 of the newest event, hex: compare it with a kept one.")
+
+
+class SignIn(BaseModel):
+    """A device that is signed in."""
+
+    id: str
+    created_at: datetime
+    refreshed_at: datetime
+    address: str | None = None
+    current: bool = Field(description="Whether it is the one that asks.")
