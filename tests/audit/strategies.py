@@ -44,6 +44,7 @@ intents = st.builds(
     rule=maybe,
     client_app=maybe,
     masked=masked,
+    continues=st.none() | count,
     streamed=st.none() | st.builds(records.Streamed, count, count),  # withheld: nothing belongs to it
 )
 outcomes = st.builds(
@@ -57,6 +58,9 @@ outcomes = st.builds(
     unacknowledged=st.booleans(),
     error=maybe,
     more=st.booleans(),
+    modified=st.none() | count,
+    upserted=st.none() | count,
+    write_errors=count,
 )
 any_record: st.SearchStrategy[Record] = st.one_of(
     intents,

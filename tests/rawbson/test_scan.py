@@ -31,6 +31,14 @@ REPLIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "getMore": (reply([{}] * 101, "nextBatch", 2**60), {"ok": 1.0, "batch": 101, "cursor_id": 2**60}),
     "insert": ({"n": 3, **TAIL}, {"ok": 1.0, "n": 3}),
     "update": ({"n": 3, "nModified": 2, **TAIL}, {"ok": 1.0, "n": 3, "n_modified": 2}),
+    "upserts": (
+        {"n": 14, "nModified": 2, "upserted": [{"index": i, "_id": i} for i in range(11)], **TAIL},
+        {"ok": 1.0, "n": 14, "n_modified": 2, "upserted": 11},
+    ),
+    "an upsert that is no array": (
+        {"lastErrorObject": {"n": 1, "upserted": 5}, "upserted": 5, **TAIL},
+        {"ok": 1.0, "n": 1},
+    ),
     "count in a double": ({"n": 3.0, "ok": True}, {"ok": 1.0, "n": 3}),
     "findAndModify": (
         {"lastErrorObject": {"n": 1, "updatedExisting": True}, "value": {"a": 1}, **TAIL},

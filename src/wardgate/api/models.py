@@ -465,6 +465,16 @@ class Record(BaseModel):
     client_app: str | None = None
     unacknowledged: bool | None = None
     error: str | None = None
+    matched: int | None = Field(default=None, description="Documents that an update found.")
+    modified: int | None = Field(default=None, description="Documents that it changed.")
+    upserted: int | None = Field(default=None, description="Documents that it made, since it found none.")
+    inserted: int | None = None
+    deleted: int | None = None
+    write_errors: int | None = Field(default=None, description="Writes of the command that failed; `code` is the first's.")
+    continues: int | None = Field(default=None, description="`seq` of the command whose cursor was read further.")
+    documents_in_all: int | None = Field(
+        default=None, description="Documents that were read through the cursor which this command opened."
+    )
     event: str | None = Field(default=None, description="For connection and session records: opened, closed, …")
     details: dict[str, Any] | None = Field(default=None, description="For connection and session records.")
 

@@ -121,6 +121,7 @@ class CommandIntent:
     `body` is the kind-0 document, whole; `sequences` are the kind-1 sections as (identifier, concatenated documents),
     both exactly as on the wire (after masking; `masked` lists the paths). Of a streamed command both are empty, or
     `body` is what is left of a withheld one. `rule` names the policy rule that allowed it where that is worth knowing.
+    `continues` is the sequence number of the intent that opened the cursor which is read further.
     """
 
     connection: int
@@ -136,6 +137,7 @@ class CommandIntent:
     client_app: str | None = None
     masked: tuple[str, ...] = ()
     streamed: Streamed | None = None
+    continues: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class CommandOutcome:
     """One reply to the command whose intent has the sequence number `intent_seq`, or that there will be none.
 
     `ok` is null where no reply told (unacknowledged, connection lost: then `error` says so). `documents` is what this
-    reply returned or changed. `more` says that further replies follow (exhaust).
+    reply returned or matched (with those that were `upserted`), `modified` what it changed. `more` says that further
+    replies follow (exhaust).
     """
 
     intent_seq: int
@@ -155,6 +158,9 @@ class CommandOutcome:
     unacknowledged: bool = False
     error: str | None = None
     more: bool = False
+    modified: int | None = None
+    upserted: int | None = None
+    write_errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from ..audit.records import CommandIntent
 from ..command.facts import Command
 from ..wire.compression import Compressor
 from ..wire.errors import MongoCode, RemoteProtocolError, error_document, error_reply
@@ -197,6 +198,12 @@ class Conduct:
             self._give(build_msg(document, self._next_id(), turn.expects), out)
 
     # --- small things ---------------------------------------------------------------------------------------------
+
+    def _intent(self, turn: Turn) -> CommandIntent:
+        """The record of a command that is about to be forwarded."""
+        command = turn.command
+        continues = self._rules.work.origin(command.cursor_ids) if command.name == "getMore" else None
+        return turn.intent(self.facts.connection, self._ledger.client_app, continues)
 
     def _give(self, data: bytes, out: list[Action], *, held: bool = True) -> None:
         self._ledger.bytes_out += len(data)

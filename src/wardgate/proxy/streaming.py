@@ -191,7 +191,7 @@ class Streaming(Conduct):
             out.append(Record(self._ledger.denied(command, rule, code, message, upload)))
             self._answer_refusal(turn, upload, code, message, now, out)
             return
-        out.append(Record(turn.intent(self.facts.connection, self._ledger.client_app)))
+        out.append(Record(self._intent(turn)))
         if command.more_to_come:
             turn.rest = rest
             out.append(AwaitDurable())

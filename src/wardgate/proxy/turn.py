@@ -51,6 +51,7 @@ class Turn:
         "chained",
         "command",
         "compressor",
+        "continues",
         "deflater",
         "expects",
         "hello",
@@ -77,6 +78,7 @@ class Turn:
         self.started = started
         self.expects = request.request_id
         self.intent_seq = -1
+        self.continues: int | None = None
         self.masked = False
         self.chained = False
         self.begun = False
@@ -91,8 +93,9 @@ class Turn:
         self.compressor: Compressor | None = None
         self.deflater: Deflater | None = None  # of the reply under way
 
-    def intent(self, connection: int, client_app: str | None) -> CommandIntent:
-        """The record that precedes the request."""
+    def intent(self, connection: int, client_app: str | None, continues: int | None = None) -> CommandIntent:
+        """The record that precedes the request; `continues` is the intent that opened the cursor which it reads."""
+        self.continues = continues
         command, request = self.command, self.request
         body, sequences, masked = record_body(command)
         self.masked = bool(masked)
@@ -115,6 +118,7 @@ class Turn:
             client_app,
             masked,
             streamed,
+            continues,
         )
 
     def begin_reply(self, piece: Piece) -> str | None:
@@ -199,6 +203,9 @@ class Turn:
             False,
             None if self.masked else facts.errmsg,
             self.more,
+            facts.n_modified,
+            facts.upserted,
+            facts.write_errors,
         )
 
     def interruption(self) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ class WorkLog:
         self._claims = claims or Claims()
         self._raw: set[bytes] = set()  # lsid values as they stood in commands: the fast way to "seen before"
         self._logical: dict[bytes, None] = {}
-        self._opened: dict[int, None] = {}
+        self._opened: dict[int, int] = {}  # cursor: sequence number of the intent that opened it
         self._open: dict[int, OpenCursor] = {}
         self._operations: dict[int | str, None] = {}
         self.view = SessionWork(self._logical.keys(), self._opened.keys(), self._operations.keys())
@@ -103,10 +103,14 @@ class WorkLog:
         self._logical.clear()
         self._raw.clear()
 
-    def saw_cursor(self, cursor_id: int, member: str, database: str, collection: str) -> None:
-        """A reply names this cursor as open."""
-        _keep(self._opened, cursor_id, None)
+    def saw_cursor(self, cursor_id: int, member: str, database: str, collection: str, opened_by: int = 0) -> None:
+        """A reply names this cursor as open; `opened_by` is the intent of the command that it answers."""
+        _keep(self._opened, cursor_id, opened_by)
         _keep(self._open, cursor_id, OpenCursor(member, database, collection, cursor_id))
+
+    def origin(self, cursor_ids: tuple[int, ...]) -> int | None:
+        """The intent that opened the first of these cursors."""
+        return self._opened.get(cursor_ids[0]) or None if cursor_ids else None
 
     def lost_cursors(self, cursor_ids: tuple[int, ...]) -> None:
         """A reply said that these are exhausted or killed."""

@@ -37,6 +37,7 @@ class ReplyFacts(NamedTuple):
     n_modified: int | None = None
     cursor_id: int | None = None
     batch: int | None = None
+    upserted: int | None = None
     write_errors: int = 0
     write_error_code: int | None = None  # of the first write error
     write_concern_code: int | None = None
@@ -49,13 +50,15 @@ class ReplyFacts(NamedTuple):
 
 
 # Where in the reply a scanner stands. Plain numbers: an enum's look-up would cost more than the step that it names.
-_TOP, _CURSOR, _BATCH, _WRITE_ERRORS, _WRITE_ERROR, _WRITE_CONCERN, _LAST_ERROR = range(7)
+_TOP, _CURSOR, _BATCH, _WRITE_ERRORS, _WRITE_ERROR, _WRITE_CONCERN, _LAST_ERROR, _UPSERTED = range(8)
 
 # Places of the facts in ReplyFacts.
 _FACTS: Final = {name: place for place, name in enumerate(ReplyFacts._fields)}
 _EMPTY: Final = list(ReplyFacts())
-_OK, _BATCH_COUNT, _ERROR_COUNT, _MALFORMED = (_FACTS[f] for f in ("ok", "batch", "write_errors", "malformed"))
-_COUNTED: Final = frozenset({_BATCH, _WRITE_ERRORS})
+_OK, _MALFORMED = _FACTS["ok"], _FACTS["malformed"]
+# Arrays whose elements are counted, and the fact that the count is.
+_COUNTED: Final = {_BATCH: _FACTS["batch"], _WRITE_ERRORS: _FACTS["write_errors"], _UPSERTED: _FACTS["upserted"]}
+_PLAIN: Final = frozenset({_BATCH, _UPSERTED})  # of these nothing but the number is wanted
 _TEXTS: Final = frozenset({_FACTS["code_name"], _FACTS["errmsg"]})
 _OPENS: Final = 100  # a wanted value that is _OPENS or more opens the level (wanted - _OPENS)
 
@@ -68,6 +71,7 @@ _WANTED: Final[tuple[dict[bytes, int], ...]] = (
         b"code": _FACTS["code"],
         b"codeName": _FACTS["code_name"],
         b"errmsg": _FACTS["errmsg"],
+        b"upserted": _OPENS + _UPSERTED,
         b"writeErrors": _OPENS + _WRITE_ERRORS,
         b"writeConcernError": _OPENS + _WRITE_CONCERN,
         b"lastErrorObject": _OPENS + _LAST_ERROR,  # findAndModify's only count
@@ -78,6 +82,7 @@ _WANTED: Final[tuple[dict[bytes, int], ...]] = (
     {b"code": _FACTS["write_error_code"]},
     {b"code": _FACTS["write_concern_code"]},
     {b"n": _FACTS["n"]},
+    {},
 )
 
 
@@ -168,7 +173,7 @@ class ReplyScanner:
                 pos += 1
                 self._close(level)
                 continue
-            if level == _BATCH or (level == _WRITE_ERRORS and self._count):
+            if level in _PLAIN or (level == _WRITE_ERRORS and self._count):
                 pos = self._count_documents(data, pos)
                 if pos >= last or pos >= limit:
                     continue
@@ -207,10 +212,9 @@ class ReplyScanner:
         return pos
 
     def _close(self, level: int) -> None:
-        if level == _BATCH:
-            self._facts[_BATCH_COUNT] = self._count
-        elif level == _WRITE_ERRORS:
-            self._facts[_ERROR_COUNT] = self._count
+        counted = _COUNTED.get(level)
+        if counted is not None:
+            self._facts[counted] = self._count
         if self._outer:
             self._level, self._last, self._count = self._outer.pop()
         else:

@@ -7,8 +7,16 @@ from pathlib import Path
 import bson
 import pytest
 
+from wardgate.api.models import VerificationState
 from wardgate.api.problems import ProblemCode, ProblemError
-from wardgate.audit.records import CommandOutcome, ConnectionClosed, ConnectionHello, ConnectionOpened, Malformed
+from wardgate.audit.records import (
+    CommandIntent,
+    CommandOutcome,
+    ConnectionClosed,
+    ConnectionHello,
+    ConnectionOpened,
+    Malformed,
+)
 from wardgate.control.identity.actor import Scope
 from wardgate.control.identity.permissions import Role
 from wardgate.control.paging import Paging
@@ -72,6 +80,52 @@ async def test_a_log_reads_as_it_happened(recorded: Recorded) -> None:
     assert items[0].details is not None
     assert items[0].details["user"] == "ann@example.com"
     assert [item.at for item in items] == sorted(item.at for item in items)
+
+
+async def test_what_a_write_did_is_told_in_its_own_words(recorded: Recorded) -> None:
+    def write(name: str) -> CommandIntent:
+        body = bson.encode({name: "orders", "$db": "shop"})
+        return CommandIntent(1, 7, "shop", "orders", name, "write", body, len(body) + 21)
+
+    epoch = (await recorded.lease()).append(
+        write("update"),
+        CommandOutcome(1, 1.0, None, 5, modified=3, upserted=1),
+        write("insert"),
+        CommandOutcome(3, 1.0, 11000, 2, write_errors=1),
+        write("delete"),
+        CommandOutcome(5, 1.0, None, 4),
+        write("update"),
+    )
+    await epoch.ship()
+    epoch.append(CommandOutcome(7, 1.0, None, 2, modified=0))  # in another batch than its intent
+    await epoch.ship()
+    items = (await read(recorded)).items
+    assert [
+        (item.matched, item.modified, item.upserted, item.inserted, item.deleted, item.write_errors) for item in items
+    ] == [
+        (4, 3, 1, None, None, None),
+        (None, None, None, 2, None, 1),
+        (None, None, None, None, 4, None),
+        (2, 0, 0, None, None, None),
+    ]
+    assert (await recorded.verify()).state is VerificationState.OPEN
+
+
+async def test_a_cursor_is_traced_to_its_find(recorded: Recorded) -> None:
+    more = bson.encode({"getMore": bson.Int64(9), "collection": "orders", "$db": "shop"})
+    get_more = CommandIntent(2, 7, "shop", "orders", "getMore", "read", more, len(more) + 21, continues=1)
+    epoch = (await recorded.lease()).append(find(), ok(1, 101), get_more, ok(3, 50), find(), ok(5, 7))
+    await epoch.ship()
+    epoch.append(get_more, ok(7, 20), get_more)
+    await epoch.ship()
+    items = (await read(recorded)).items
+    assert [(item.seq, item.continues, item.documents_in_all) for item in items] == [
+        (1, None, 171),
+        (3, 1, None),
+        (5, None, None),
+        (7, 1, None),
+        (9, 1, None),
+    ]
 
 
 async def test_pages_join_without_a_seam(recorded: Recorded) -> None:

@@ -12,8 +12,6 @@ import struct
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from ...audit.records import CommandOutcome
-
 _I32: Final = struct.Struct("<i").unpack_from
 _I64: Final = struct.Struct("<q").unpack
 _F64: Final = struct.Struct("<d").unpack
@@ -51,7 +49,12 @@ _INTENT: Final = re.compile(
     + rb"\x03body\0"
 ).match
 _INTENT_END: Final = re.compile(
-    rb"(?s)" + _number(b"bytes_in") + _if(_text(b"rule")) + _if(_text(b"client_app")) + rb"\0\Z"
+    rb"(?s)"
+    + _number(b"bytes_in")
+    + _if(_text(b"rule"))
+    + _if(_text(b"client_app"))
+    + _if(_number(b"continues"))
+    + rb"\0\Z"
 ).match
 _OUTCOME: Final = re.compile(
     rb"(?s)\x02kind\0\x08\0\0\0outcome\0"
@@ -62,6 +65,9 @@ _OUTCOME: Final = re.compile(
     + _if(_number(b"documents"))
     + _if(_number(b"bytes_out"))
     + _if(_number(b"duration_us"))
+    + _if(_number(b"modified"))
+    + _if(_number(b"upserted"))
+    + _if(_number(b"write_errors"))
     + rb"\0\Z"
 ).match
 
@@ -78,6 +84,24 @@ class Intent(NamedTuple):
     bytes_in: int
     rule: str | None
     client_app: str | None
+    continues: int | None
+
+
+class Outcome(NamedTuple):
+    """An outcome in its ordinary form: the fields of `CommandOutcome`, and far quicker to make."""
+
+    intent_seq: int
+    ok: float | None
+    code: int | None
+    documents: int | None
+    bytes_out: int
+    duration_us: int
+    modified: int | None
+    upserted: int | None
+    write_errors: int
+    unacknowledged: bool = False
+    error: str | None = None
+    more: bool = False
 
 
 def intent(document: bytes) -> Intent | None:
@@ -93,7 +117,7 @@ def intent(document: bytes) -> Intent | None:
     when, connection, _, database_size, database, collection_size, collection, command_size, command, *effect = (
         begin.groups()
     )
-    bytes_in, rule_size, rule, app_size, app = end.groups()
+    bytes_in, rule_size, rule, app_size, app, continues = end.groups()
     try:
         return Intent(
             _I64(when)[0],
@@ -105,26 +129,30 @@ def intent(document: bytes) -> Intent | None:
             _I64(bytes_in)[0],
             None if rule is None else _read(rule_size, rule),
             None if app is None else _read(app_size, app),
+            None if continues is None else _I64(continues)[0],
         )
     except ValueError:
         return None
 
 
-def outcome(document: bytes) -> CommandOutcome | None:
+def outcome(document: bytes) -> Outcome | None:
     """An outcome in its ordinary form; None if it is anything else."""
     if len(document) < _LEAST or document[_KIND] != _OUTCOME_KIND or _I32(document)[0] != len(document):
         return None
     found = _OUTCOME(document, 4)
     if found is None:
         return None
-    _, intent_seq, ok, code, documents, bytes_out, duration = found.groups()
-    return CommandOutcome(
+    _, intent_seq, ok, code, documents, bytes_out, duration, modified, upserted, write_errors = found.groups()
+    return Outcome(
         _I64(intent_seq)[0],
         None if ok is None else _F64(ok)[0],
         None if code is None else _I64(code)[0],
         None if documents is None else _I64(documents)[0],
         0 if bytes_out is None else _I64(bytes_out)[0],
         0 if duration is None else _I64(duration)[0],
+        None if modified is None else _I64(modified)[0],
+        None if upserted is None else _I64(upserted)[0],
+        0 if write_errors is None else _I64(write_errors)[0],
     )
 
 

@@ -77,6 +77,7 @@ SLOW_US: Final = 1_000_000
 MANY_DOCUMENTS: Final = 1_000
 _FAILED: Final = text("ok = 0")
 _SLOW: Final = text(f"duration_us >= {SLOW_US}")
+_CONTINUES: Final = text("continues IS NOT NULL")
 _MANY: Final = text(f"documents >= {MANY_DOCUMENTS}")
 
 
@@ -93,6 +94,14 @@ class RecordRow(Base):
         Index("ix_records_effect", "project", "effect", "at"),
         Index("ix_records_failed", "project", "at", sqlite_where=_FAILED, postgresql_where=_FAILED),
         Index("ix_records_slow", "project", "at", sqlite_where=_SLOW, postgresql_where=_SLOW),
+        Index(
+            "ix_records_continues",
+            "session_id",
+            "epoch",
+            "continues",
+            sqlite_where=_CONTINUES,
+            postgresql_where=_CONTINUES,
+        ),
         Index("ix_records_many", "project", "at", sqlite_where=_MANY, postgresql_where=_MANY),
     )
 
@@ -118,6 +127,10 @@ class RecordRow(Base):
     client_app: Mapped[str | None]
     unacknowledged: Mapped[bool | None]
     error: Mapped[str | None]
+    continues: Mapped[int | None] = mapped_column(BigInteger)
+    modified: Mapped[int | None] = mapped_column(BigInteger)
+    upserted: Mapped[int | None] = mapped_column(BigInteger)
+    write_errors: Mapped[int | None]
     event: Mapped[str | None]
     details: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 

@@ -35,7 +35,8 @@ class LogPages:
             rows = await store.page(session, session_id, after, limit + 1)
             more = len(rows) > limit
             bodies = await self.bodies(session, session_id, rows[:limit])
-        items = await asyncio.to_thread(_describe, rows[:limit], bodies)
+            further = await _further(session, session_id, rows[:limit])
+        items = await asyncio.to_thread(_describe, rows[:limit], bodies, further)
         return items, more or len(items) < len(rows[:limit])
 
     async def bodies(
@@ -71,14 +72,24 @@ def read_cursor(text: str | None) -> Cursor | None:
     return int(epoch), int(seq)
 
 
-def _describe(rows: Sequence[RecordRow], bodies: dict[int, reading.Bodies]) -> list[Record]:
+async def _further(session: AsyncSession, session_id: str, rows: Sequence[RecordRow]) -> dict[Cursor, int]:
+    """The documents that were read later through the cursors which these commands opened."""
+    found: dict[Cursor, int] = {}
+    for epoch in sorted({row.epoch for row in rows}):
+        seqs = [row.seq for row in rows if row.epoch == epoch and row.kind == "command"]
+        for seq, (documents, _) in (await store.read_further(session, session_id, epoch, seqs)).items():
+            found[epoch, seq] = documents
+    return found
+
+
+def _describe(rows: Sequence[RecordRow], bodies: dict[int, reading.Bodies], further: dict[Cursor, int]) -> list[Record]:
     items, size = [], 0
     for row in rows:
         body = None
         if row.kind in COMMANDS:
             body, length = bodies[row.epoch].body(row.seq)
             size += length
-        items.append(reading.describe(row, body))
+        items.append(reading.describe(row, body, further.get((row.epoch, row.seq))))
         if size >= reading.PAGE_BODY_BYTES:
             break
     return items

@@ -91,10 +91,13 @@ def _shown(record: CommandIntent | Denied) -> dict[str, Any]:
     return body
 
 
-def describe(row: RecordRow, body: dict[str, Any] | None) -> Record:
-    """A row as the API shows it."""
+def describe(row: RecordRow, body: dict[str, Any] | None, further: int | None = None) -> Record:
+    """A row as the API shows it; `further` are documents that later commands read through its cursor."""
     return Record.model_validate(
         {
+            **_written(row),
+            "continues": row.continues,
+            "documents_in_all": None if further is None else (row.documents or 0) + further,
             "epoch": row.epoch,
             "seq": row.seq,
             "at": row.at,
@@ -119,3 +122,18 @@ def describe(row: RecordRow, body: dict[str, Any] | None) -> Record:
             "details": row.details,
         }
     )
+
+
+def _written(row: RecordRow) -> dict[str, int | None]:
+    """What a write did, in the words of its command: a reply has one number, which means something else in each."""
+    found: dict[str, int | None] = {"write_errors": row.write_errors}
+    if row.kind != "command" or row.ok is None or row.documents is None:
+        return found
+    if row.command == "insert":
+        found["inserted"] = row.documents
+    elif row.command == "delete":
+        found["deleted"] = row.documents
+    elif row.command == "update":
+        upserted = row.upserted or 0
+        found |= {"matched": row.documents - upserted, "modified": row.modified, "upserted": upserted}
+    return found

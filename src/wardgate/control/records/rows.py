@@ -15,6 +15,7 @@ from ...audit.codec import CodecError, decode
 from ...audit.records import CommandIntent, CommandOutcome, Denied
 from . import facts
 from .extjson import moment
+from .facts import Outcome
 
 Row = dict[str, Any]
 
@@ -35,6 +36,10 @@ _BLANK: Row = dict.fromkeys(
         "client_app",
         "unacknowledged",
         "error",
+        "continues",
+        "modified",
+        "upserted",
+        "write_errors",
         "event",
         "details",
     )
@@ -46,7 +51,7 @@ class Harvest:
     """What one batch adds: rows to insert, outcomes for rows of earlier batches, counts for the session."""
 
     rows: dict[int, Row] = field(default_factory=dict)
-    outcomes: list[CommandOutcome] = field(default_factory=list)
+    outcomes: list[CommandOutcome | Outcome] = field(default_factory=list)
     commands: int = 0
     errors: int = 0
     closed: bool = False
@@ -79,6 +84,7 @@ def harvest(
                 "bytes_in": intent.bytes_in,
                 "rule": intent.rule,
                 "client_app": intent.client_app,
+                "continues": intent.continues,
             }
             continue
         _other(found, place, seq, document)
@@ -104,7 +110,7 @@ def _other(found: Harvest, place: Row, seq: int, document: bytes) -> None:
     found.rows[seq] = place | {"seq": seq, "at": moment(entry.at_us)} | described
 
 
-def _conclude(found: Harvest, outcome: CommandOutcome) -> None:
+def _conclude(found: Harvest, outcome: CommandOutcome | Outcome) -> None:
     found.errors += failed(outcome)
     row = found.rows.get(outcome.intent_seq)
     if row is None:
@@ -113,12 +119,12 @@ def _conclude(found: Harvest, outcome: CommandOutcome) -> None:
         merge(row, outcome)
 
 
-def failed(outcome: CommandOutcome) -> bool:
+def failed(outcome: CommandOutcome | Outcome) -> bool:
     """Whether the command is counted as an error."""
     return outcome.ok == 0 or (outcome.ok is None and not outcome.unacknowledged)
 
 
-def merge(row: Row, outcome: CommandOutcome) -> None:
+def merge(row: Row, outcome: CommandOutcome | Outcome) -> None:
     """Put an outcome into its intent's row. Exhaust replies add up; the last one says how it went."""
     row["ok"] = outcome.ok
     row["code"] = outcome.code
@@ -128,6 +134,9 @@ def merge(row: Row, outcome: CommandOutcome) -> None:
     row["duration_us"] = outcome.duration_us
     row["unacknowledged"] = outcome.unacknowledged or None
     row["error"] = outcome.error
+    row["modified"] = outcome.modified
+    row["upserted"] = outcome.upserted
+    row["write_errors"] = outcome.write_errors or None
 
 
 def _facts(record: records.Record) -> Row | None:
@@ -189,6 +198,8 @@ def _command(record: CommandIntent | Denied) -> Row:
         "rule": record.rule,
         "client_app": record.client_app,
     }
+    if isinstance(record, CommandIntent):
+        facts["continues"] = record.continues
     if isinstance(record, Denied):
         facts |= {"kind": "denied", "ok": 0.0, "code": record.code, "error": record.error}
     details: dict[str, Any] = {"masked": list(record.masked)} if record.masked else {}

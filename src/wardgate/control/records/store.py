@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...audit.chain import Link
 from ...audit.records import CommandOutcome
+from .facts import Outcome
 from .ingest import Known
 from .model import RecordBatchRow, RecordEpochRow, RecordRow, RecordSealRow
 from .rows import Row
@@ -108,7 +109,9 @@ async def add_rows(session: AsyncSession, rows: Sequence[Row]) -> None:
         await session.execute(_ADD_ROWS, rows)
 
 
-async def conclude(session: AsyncSession, session_id: str, number: int, outcomes: Sequence[CommandOutcome]) -> None:
+async def conclude(
+    session: AsyncSession, session_id: str, number: int, outcomes: Sequence[CommandOutcome | Outcome]
+) -> None:
     """Merge outcomes into the rows of intents that arrived earlier; see `rows.merge`."""
     values = [
         {
@@ -122,6 +125,9 @@ async def conclude(session: AsyncSession, session_id: str, number: int, outcomes
             "duration_us": outcome.duration_us,
             "unacknowledged": outcome.unacknowledged or None,
             "error": outcome.error,
+            "modified": outcome.modified,
+            "upserted": outcome.upserted,
+            "write_errors": outcome.write_errors or None,
         }
         for outcome in outcomes
     ]
@@ -173,6 +179,9 @@ _CONCLUDE = (
         duration_us=bindparam("duration_us"),
         unacknowledged=bindparam("unacknowledged"),
         error=bindparam("error"),
+        modified=bindparam("modified"),
+        upserted=bindparam("upserted"),
+        write_errors=bindparam("write_errors"),
     )
 )
 
@@ -217,3 +226,17 @@ async def row_beyond(session: AsyncSession, session_id: str, ends: Mapping[int, 
     query = select(_ROWS.c.epoch, _ROWS.c.seq).where(_ROWS.c.session_id == session_id, ~inside)
     row = (await session.execute(query.order_by(_ROWS.c.epoch, _ROWS.c.seq).limit(1))).first()
     return None if row is None else (row.epoch, row.seq)
+
+
+async def read_further(
+    session: AsyncSession, session_id: str, number: int, seqs: Sequence[int]
+) -> dict[int, tuple[int, int]]:
+    """For those of these commands that opened a cursor which was read further: the documents that came later, and how
+    many times somebody asked for more."""
+    query = (
+        select(_ROWS.c.continues, func.coalesce(func.sum(_ROWS.c.documents), 0), func.count())
+        .with_hint(_ROWS, "INDEXED BY ix_records_continues", "sqlite")
+        .where(_ROWS.c.session_id == session_id, _ROWS.c.epoch == number, _ROWS.c.continues.in_(seqs))
+        .group_by(_ROWS.c.continues)
+    )
+    return {opener: (int(documents), times) for opener, documents, times in await session.execute(query)}

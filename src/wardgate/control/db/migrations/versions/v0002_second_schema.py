@@ -169,18 +169,29 @@ def upgrade() -> None:
 
     moves.gateways_get_instances()
     with op.batch_alter_table("gateways", schema=None) as batch_op:
-        batch_op.drop_column("last_seen_at")
+        batch_op.drop_column("advertise")
+        batch_op.drop_column("certificate_expires_at")
         batch_op.drop_column("version")
         batch_op.drop_column("public_key")
-        batch_op.drop_column("certificate_expires_at")
         batch_op.drop_column("enrolled_at")
-        batch_op.drop_column("advertise")
+        batch_op.drop_column("last_seen_at")
 
     with op.batch_alter_table("records", schema=None) as batch_op:
         batch_op.add_column(sa.Column("place", sa.Integer(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("project", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("continues", sa.BigInteger(), nullable=True))
+        batch_op.add_column(sa.Column("modified", sa.BigInteger(), nullable=True))
+        batch_op.add_column(sa.Column("upserted", sa.BigInteger(), nullable=True))
+        batch_op.add_column(sa.Column("write_errors", sa.Integer(), nullable=True))
         batch_op.drop_index(batch_op.f("ix_records_database_collection_at"))
         batch_op.create_index("ix_records_command", ["project", "command", "at"], unique=False)
+        batch_op.create_index(
+            "ix_records_continues",
+            ["session_id", "epoch", "continues"],
+            unique=False,
+            sqlite_where=sa.text("continues IS NOT NULL"),
+            postgresql_where=sa.text("continues IS NOT NULL"),
+        )
         batch_op.create_index("ix_records_effect", ["project", "effect", "at"], unique=False)
         batch_op.create_index(
             "ix_records_failed",
@@ -245,20 +256,29 @@ def downgrade() -> None:
         )
         batch_op.drop_index("ix_records_failed", sqlite_where=sa.text("ok = 0"), postgresql_where=sa.text("ok = 0"))
         batch_op.drop_index("ix_records_effect")
+        batch_op.drop_index(
+            "ix_records_continues",
+            sqlite_where=sa.text("continues IS NOT NULL"),
+            postgresql_where=sa.text("continues IS NOT NULL"),
+        )
         batch_op.drop_index("ix_records_command")
         batch_op.create_index(
             batch_op.f("ix_records_database_collection_at"), ["database", "collection", "at"], unique=False
         )
+        batch_op.drop_column("write_errors")
+        batch_op.drop_column("upserted")
+        batch_op.drop_column("modified")
+        batch_op.drop_column("continues")
         batch_op.drop_column("project")
         batch_op.drop_column("place")
 
     with op.batch_alter_table("gateways", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("advertise", sa.VARCHAR(), nullable=True))
+        batch_op.add_column(sa.Column("last_seen_at", sa.DATETIME(), nullable=True))
         batch_op.add_column(sa.Column("enrolled_at", sa.DATETIME(), nullable=True))
-        batch_op.add_column(sa.Column("certificate_expires_at", sa.DATETIME(), nullable=True))
         batch_op.add_column(sa.Column("public_key", sa.BLOB(), nullable=True))
         batch_op.add_column(sa.Column("version", sa.VARCHAR(), nullable=True))
-        batch_op.add_column(sa.Column("last_seen_at", sa.DATETIME(), nullable=True))
+        batch_op.add_column(sa.Column("certificate_expires_at", sa.DATETIME(), nullable=True))
+        batch_op.add_column(sa.Column("advertise", sa.VARCHAR(), nullable=True))
 
     with op.batch_alter_table("accounts", schema=None) as batch_op:
         batch_op.drop_column("max_sessions")
