@@ -215,6 +215,7 @@ def scrub(text: str) -> str:
     text = re.sub(r"cursor id \d+", "cursor id N", text)
     text = re.sub(r"txnNumber: \d+", "txnNumber: N", text)
     text = re.sub(r", \$clusterTime: .*?\} \}", "", text)
+    text = re.sub(r"(Executor error during \w+( command)? :: caused by :: )", "", text)
     return re.sub(r'UUID\("[-0-9a-f]+"\)', "UUID", text)
 
 
