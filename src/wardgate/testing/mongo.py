@@ -25,7 +25,7 @@ from pymongo import MongoClient
 from pymongo.errors import AutoReconnect, OperationFailure, PyMongoError
 
 from . import servers
-from .certificates import CertificateAuthority, write_private
+from .certificates import LOCAL_NAMES, CertificateAuthority, write_private
 from .ports import LOOPBACK, accepts, free_ports
 from .processes import Process, ProcessFailedError
 
@@ -54,6 +54,8 @@ class Shape:
     election_ms: int = 2_000
     fail_points: bool = True
     demands_certificates: bool = False  # of everybody who connects, besides a login
+    host: str = LOOPBACK  # an IP address of this machine, as members are named by it
+    names: tuple[str, ...] = ()  # what the certificates are for besides the local names
     arguments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -73,12 +75,13 @@ class Member:
     index: int
     port: int
     folder: Path
+    host: str = LOOPBACK
     process: Process | None = field(default=None, repr=False)
 
     @property
     def address(self) -> str:
         """`host:port`, as in the replica set's configuration."""
-        return f"{LOOPBACK}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def _password() -> str:
@@ -107,7 +110,8 @@ class MongoDeployment:
         self.ca_path = self.folder / "ca.pem"
         self.logins = dict(logins) if logins is not None else default_logins()
         self.members = [
-            Member(index, port, self.folder / f"member{index}") for index, port in enumerate(free_ports(shape.members))
+            Member(index, port, self.folder / f"member{index}", shape.host)
+            for index, port in enumerate(free_ports(shape.members))
         ]
         try:
             self._prepare_files()
@@ -271,6 +275,47 @@ class MongoDeployment:
         with self.client(member=self.primary()) as client, contextlib.suppress(AutoReconnect):
             client.admin.command("replSetStepDown", seconds, secondaryCatchUpPeriodSecs=5)
 
+    # --- members: coming and going --------------------------------------------------------------------------------
+
+    def add_member(self, **settings: Any) -> int:
+        """Start one more mongod and take it into the set (`hidden`, `priority`, `arbiterOnly`, …); its index."""
+        (port,) = free_ports(1)
+        index = len(self.members)
+        member = Member(index, port, self.folder / f"member{index}", self.shape.host)
+        self.members.append(member)
+        self._prepare_member(member)
+        self._start(member)
+        self._wait_listening(member)
+        if settings.get("arbiterOnly"):
+            with self.client() as client:  # else the set refuses: its own default could not be kept with an arbiter
+                client.admin.command("setDefaultRWConcern", 1, defaultWriteConcern={"w": 1})
+        self.reconfigure(lambda config: config.append({"_id": index, "host": member.address, **settings}))
+        wanted = "arbiterOnly" if settings.get("arbiterOnly") else "secondary"
+
+        def look() -> bool | None:
+            with self._bare_client(member) as client:
+                return client.admin.command("hello").get(wanted) or None
+
+        _until(look, START_S, f"member {index} did not become {wanted}")
+        return index
+
+    def remove_member(self, index: int) -> None:
+        """Take a member out of the set, and end it."""
+        self.reconfigure(lambda config: config.remove(next(each for each in config if each["_id"] == index)))
+        self.kill(index)
+
+    def set_member(self, index: int, **settings: Any) -> None:
+        """Change a member's settings in the set."""
+        self.reconfigure(lambda config: next(each for each in config if each["_id"] == index).update(settings))
+
+    def reconfigure(self, change: Callable[[list[dict[str, Any]]], None]) -> None:
+        """Change the list of members in the set's configuration."""
+        with self.client() as client:
+            config = client.admin.command("replSetGetConfig")["config"]
+            change(config["members"])
+            config["version"] += 1
+            client.admin.command("replSetReconfig", config)
+
     def _process(self, index: int) -> Process:
         process = self.members[index].process
         if process is None:
@@ -281,17 +326,20 @@ class MongoDeployment:
 
     def _prepare_files(self) -> None:
         for member in self.members:
-            member.folder.mkdir(parents=True, exist_ok=True)
-            if self.ca is not None:
-                write_private(member.folder / "server.pem", self.ca.issue())
+            self._prepare_member(member)
         if self.ca is not None:
             self.ca_path.write_text(self.ca.pem)
         write_private(self.folder / "keyfile", base64.b64encode(secrets.token_bytes(96)))
 
+    def _prepare_member(self, member: Member) -> None:
+        member.folder.mkdir(parents=True, exist_ok=True)
+        if self.ca is not None:
+            write_private(member.folder / "server.pem", self.ca.issue((*LOCAL_NAMES, *self.shape.names)))
+
     def _arguments(self, member: Member) -> list[str | Path]:
         shape = self.shape
         arguments: list[str | Path] = [
-            *("--dbpath", member.folder, "--port", str(member.port), "--bind_ip", LOOPBACK),
+            *("--dbpath", member.folder, "--port", str(member.port), "--bind_ip", shape.host, "--ipv6"),
             *("--wiredTigerCacheSizeGB", "0.25", "--nounixsocket", "--quiet"),
             *("--setParameter", "diagnosticDataCollectionEnabled=false"),
         ]
@@ -323,7 +371,7 @@ class MongoDeployment:
             process = member.process
             if process is not None and process.returncode is not None:
                 raise _mongod_failure(process)
-            return True if accepts(member.port) else None
+            return True if accepts(member.port, member.host) else None
 
         _until(look, START_S, f"mongod on port {member.port} does not listen", pause=0.02)
 

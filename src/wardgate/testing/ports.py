@@ -30,6 +30,7 @@ def free_port() -> int:
 
 def accepts(port: int, host: str = LOOPBACK) -> bool:
     """Whether something listens there now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((host, port)) == 0

@@ -70,6 +70,7 @@ class Wardgate:
         self.domain = domain
         self.config = folder / "me"
         self.executable = executable or find_executable()
+        self.variables: dict[str, str] = {}  # of its surroundings, for every command
         self.answers: list[Answer] = []  # everything that was said: what a test for leaks reads
 
     def environment(self, extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -79,7 +80,13 @@ class Wardgate:
         """
         kept = {name: value for name, value in os.environ.items() if not name.startswith("WARDGATE_")}
         kept.pop("PYTHONDONTWRITEBYTECODE", None)
-        return {**kept, "WARDGATE_DOMAIN": self.domain, "WARDGATE_CONFIG_DIR": str(self.config), **(extra or {})}
+        return {
+            **kept,
+            "WARDGATE_DOMAIN": self.domain,
+            "WARDGATE_CONFIG_DIR": str(self.config),
+            **self.variables,
+            **(extra or {}),
+        }
 
     def run(
         self,
@@ -258,13 +265,19 @@ class Stack:
         return process
 
     def add_resource(
-        self, name: str, deployment: MongoDeployment, *options: str | Path, gateway: str = "near-db"
+        self,
+        name: str,
+        deployment: MongoDeployment,
+        *options: str | Path,
+        gateway: str = "near-db",
+        connection_string: str | None = None,
     ) -> dict[str, Any]:
         """`pam resource add` for a deployment, with its CA; the saved resource."""
+        where = connection_string or deployment.connection_string
         tls: list[str | Path] = ["--ca-certificate", deployment.ca_path] if deployment.shape.tls else ["--no-ssl"]
         added: dict[str, Any] = self.wardgate.run(
             *("pam", "resource", "add", name, "--project-id", self.project_id, "--gateway", gateway),
-            *("--connection-string", deployment.connection_string, "--database", "admin", *tls, *options, "--json"),
+            *("--connection-string", where, "--database", "admin", *tls, *options, "--json"),
         ).json()
         return added
 

@@ -48,7 +48,7 @@ def model_of(deployment: MongoDeployment, **changes: Any) -> MongoTarget:
     """A deployment as the control plane would describe it."""
     tls = deployment.shape.tls
     values: dict[str, Any] = {
-        "hosts": [("127.0.0.1", member.port) for member in deployment.members],
+        "hosts": [(member.host, member.port) for member in deployment.members],
         "tls": tls,
         "reject_unauthorized": tls,
         "ca_certificate": deployment.ca.pem if deployment.ca is not None else None,
