@@ -107,6 +107,8 @@ def test_crud_cursors_aggregation_and_gridfs(kind: str, request: pytest.FixtureR
         assert orders.count_documents({}) == 1000
         assert sum(1 for _ in orders.find({}, batch_size=100)) == 1000
         assert orders.update_many({"even": True}, {"$set": {"x": 1}}).modified_count == 500
+        assert orders.update_one({"_id": -1}, {"$set": {"x": 1}}, upsert=True).upserted_id == -1
+        assert orders.delete_one({"_id": -1}).deleted_count == 1
         assert orders.delete_one({"_id": 0}).deleted_count == 1
         grouped = list(orders.aggregate([{"$group": {"_id": "$even", "n": {"$sum": 1}}}, {"$sort": {"_id": 1}}]))
         assert [each["n"] for each in grouped] == [500, 499]
@@ -117,8 +119,14 @@ def test_crud_cursors_aggregation_and_gridfs(kind: str, request: pytest.FixtureR
     assert {"insert", "aggregate", "find", "getMore", "update", "delete"} <= set(names)
     failed = {intent.command for intent, outcomes in it.commands() if [each.ok for each in outcomes] != [1.0]}
     assert failed == {"listIndexes"}  # GridFS asks for those of a collection that is not there yet
-    getmores = [outcomes[0].documents for intent, outcomes in it.commands() if intent.command == "getMore"]
-    assert 100 in getmores
+    finds = [outcomes[0].intent_seq for intent, outcomes in it.commands() if intent.command == "find"]
+    getmores = [(intent.continues, outcomes[0]) for intent, outcomes in it.commands() if intent.command == "getMore"]
+    of_first = [outcome.documents for opened_by, outcome in getmores if opened_by == finds[0]]
+    assert of_first == [100] * 9 + [0]
+    assert all(opened_by is not None for opened_by, _ in getmores)
+    updates = [outcomes[0] for intent, outcomes in it.commands() if intent.command == "update"]
+    assert (updates[0].documents, updates[0].modified, updates[0].upserted) == (500, 500, None)
+    assert (updates[1].documents, updates[1].modified, updates[1].upserted) == (1, 0, 1)
 
 
 def test_a_transaction_goes_on_from_another_socket_and_a_change_stream_sees_it(rs1: Any) -> None:
