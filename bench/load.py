@@ -2,7 +2,11 @@
 
 It is the same for every path, and cheap: no driver, no BSON in the timed loop, one epoll for all connections, one
 request under way on each. A path that ends at mongod costs it TLS and one SCRAM login; through wardgate it has
-neither, as any client. The first reply of a connection is decoded and checked; every later one must be as long.
+neither, as any client. The first reply of a connection is decoded and checked; every later one must be as long (but
+those that are compressed, whose length changes with the cluster's time).
+
+A workload that ends in `_zstd` asks for zstd in its hello, sends its message compressed and is answered so; nothing is
+compressed in the timed loop.
 
     python -m bench.load        a target as one line of JSON on standard input, then one job a line; one answer a line
 
@@ -34,9 +38,14 @@ import bson
 from wardgate.gateway.mongo.login import Login
 from wardgate.secret import Secret
 from wardgate.testing.playbook import body_section, document_of, op_msg, op_msg_sections, sequence_section
+from wardgate.wire.compression import Compressor, compress, decompress, read_head
+from wardgate.wire.header import Opcode, header_of
 
 DATABASE = "bench"
 ORDERS = 1_000
+BLOBS = 1_500  # of 10 kB: one reply of 15 MB
+NOISE = os.urandom(9_900)
+_ZSTD = "_zstd"
 REPLY_BYTES = 4 * 1024 * 1024  # no reply of ours comes near it
 WARM_UP_S = 0.2
 APART_S = 0.05
@@ -73,15 +82,40 @@ def thousand_find(lsid: dict[str, Any]) -> bytes:
     )
 
 
+def big_find(lsid: dict[str, Any]) -> bytes:
+    """15 MB in one batch."""
+    return op_msg({"find": "blobs", "filter": {}, "batchSize": BLOBS + 1, "lsid": lsid, "$db": DATABASE}, 1)
+
+
 def big_insert(lsid: dict[str, Any]) -> bytes:
-    """1,000 documents of 10 kB. They have no _id (the server adds one), so that the message can be sent again."""
+    """1,000 documents of 10 kB."""
+    return _insert(lsid, 1_000)
+
+
+def huge_insert(lsid: dict[str, Any]) -> bytes:
+    """47 MB: as long as a message may be."""
+    return _insert(lsid, 4_700)
+
+
+def _insert(lsid: dict[str, Any], count: int) -> bytes:
+    """Documents of 10 kB. They have no _id (the server adds one), so that the message can be sent again."""
     body = body_section({"insert": "bulk", "ordered": True, "lsid": lsid, "$db": DATABASE})
-    noise = os.urandom(9_900)
-    documents = ({"number": number, "payload": noise} for number in range(1_000))
+    documents = ({"number": number, "payload": NOISE} for number in range(count))
     return op_msg_sections([body, sequence_section("documents", documents)], 1)
 
 
-WORKLOADS = {"small_find": small_find, "thousand_find": thousand_find, "big_insert": big_insert}
+WORKLOADS = {
+    "small_find": small_find,
+    "thousand_find": thousand_find,
+    "big_find": big_find,
+    "big_insert": big_insert,
+    "huge_insert": huge_insert,
+}
+
+
+def split(workload: str) -> tuple[str, bool]:
+    """The plain workload, and whether it is compressed."""
+    return workload.removesuffix(_ZSTD), workload.endswith(_ZSTD)
 
 
 def check(workload: str, reply: dict[str, Any]) -> None:
@@ -90,9 +124,11 @@ def check(workload: str, reply: dict[str, Any]) -> None:
     wanted = {
         "small_find": documents == 1,
         "thousand_find": documents == ORDERS and not reply.get("cursor", {}).get("id"),
+        "big_find": documents == BLOBS and not reply.get("cursor", {}).get("id"),
         "big_insert": reply.get("n") == 1_000,
+        "huge_insert": reply.get("n") == 4_700,
     }
-    if reply.get("ok") != 1 or not wanted[workload]:
+    if reply.get("ok") != 1 or not wanted[split(workload)[0]]:
         raise SystemExit(f"{workload} failed: {str(reply)[:300]}")
 
 
@@ -124,15 +160,19 @@ class Opener:
         self._login = target.login()
         self._context = ssl.create_default_context(cafile=target.ca) if target.ca else None
 
-    def open(self) -> socket.socket:
-        """One connection that can take commands."""
+    def open(self, compressed: bool = False) -> socket.socket:
+        """One connection that can take commands; SystemExit if it was to be compressed and can't be."""
         target = self._target
         link = socket.create_connection((target.host, target.port), TIMEOUT_S)
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._context is not None:
             link = self._context.wrap_socket(link, server_hostname=target.host)
         client = {"driver": {"name": "wardgate-bench", "version": "1"}, "os": {"type": "Linux"}}
-        ask(link, {"hello": 1, "helloOk": True, "client": client, "$db": "admin"})
+        asked = ["zstd"] if compressed else []
+        wish = {"compression": asked} if asked else {}
+        hello = ask(link, {"hello": 1, "helloOk": True, "client": client, **wish, "$db": "admin"})
+        if hello.get("compression", []) != asked:
+            raise SystemExit(f"asked for the compressors {asked}, was told {hello.get('compression')}")
         if self._login is not None:
             conversation = self._login.conversation()
             step = conversation.next(None)
@@ -158,10 +198,20 @@ def receive(link: socket.socket) -> bytes:
     return bytes(data)
 
 
-class Lane:
-    """One connection in the timed loop: sends its message, counts its reply's bytes, notes the time, goes on."""
+def opened(reply: bytes, compressed: bool) -> dict[str, Any]:
+    """The reply's document; SystemExit if it is not as compressed as it was to be."""
+    if (header_of(reply).opcode == Opcode.COMPRESSED) is not compressed:
+        raise SystemExit(f"a reply is {'not ' if compressed else ''}compressed")
+    return document_of(decompress(reply, read_head(reply, {Compressor.ZSTD})) if compressed else reply)
 
-    __slots__ = ("_buffer", "_have", "_length", "_message", "_sent", "_started", "link", "times", "tls")
+
+class Lane:
+    """One connection in the timed loop: sends its message, counts its reply's bytes, notes the time, goes on.
+
+    `length` is the reply's; 0: each reply says its own.
+    """
+
+    __slots__ = ("_buffer", "_have", "_length", "_message", "_said", "_sent", "_started", "link", "times", "tls")
 
     def __init__(self, link: socket.socket, message: bytes, length: int, buffer: memoryview) -> None:
         self.link = link
@@ -169,6 +219,7 @@ class Lane:
         self.times: list[int] = []
         self._message = memoryview(message)
         self._length = length
+        self._said = not length
         self._buffer = buffer
         self._sent = 0
         self._have = 0
@@ -197,6 +248,8 @@ class Lane:
                 count = self.link.recv_into(self._buffer)
                 if count == 0:
                     raise SystemExit("the connection was closed in the timed loop")
+                if self._said and not self._have:
+                    self._length = _LENGTH.unpack_from(self._buffer)[0]
                 self._have += count
                 if self._have >= self._length:
                     self.times.append(perf_counter_ns() - self._started)
@@ -255,15 +308,18 @@ def lanes_of(opener: Opener, workload: str, count: int) -> Iterator[list[Lane]]:
     """`count` connections, each of which has done the workload once and had its reply checked."""
     lanes = []
     buffer = memoryview(bytearray(REPLY_BYTES))
+    plain, compressed = split(workload)
     try:
         for _ in range(count):
-            link = opener.open()
-            message = WORKLOADS[workload]({"id": bson.Binary(uuid.uuid4().bytes, 4)})
+            link = opener.open(compressed)
+            message = WORKLOADS[plain]({"id": bson.Binary(uuid.uuid4().bytes, 4)})
+            if compressed:
+                message = compress(message, Compressor.ZSTD)
             link.sendall(message)
             first = receive(link)
-            check(workload, document_of(first))
+            check(workload, opened(first, compressed))
             link.setblocking(False)
-            lanes.append(Lane(link, message, len(first), buffer))
+            lanes.append(Lane(link, message, 0 if compressed else len(first), buffer))
         yield lanes
     finally:
         for lane in lanes:

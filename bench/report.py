@@ -19,8 +19,13 @@ _TITLES = {
     "small_find/16": "find by _id, 16 connections",
     "thousand_find/1": "find 1,000 documents, 1 connection",
     "thousand_find/16": "find 1,000 documents, 16 connections",
+    "thousand_find_zstd/1": "the same with zstd, 1 connection",
+    "thousand_find_zstd/16": "the same with zstd, 16 connections",
+    "big_find/1": "find 15 MB, 1 connection",
+    "big_find/16": "find 15 MB, 16 connections",
     "big_insert/1": "insert 10 MB, 1 connection",
     "big_insert/16": "insert 10 MB, 16 connections",
+    "huge_insert/1": "insert 47 MB, 1 connection",
     "connect/1": "open a connection, first find",
     "connect_apart/1": "the same, 50 ms apart",
 }

@@ -41,8 +41,13 @@ FULL = (
     Job("small_find", 16, seconds=2.0),
     Job("thousand_find", 1, seconds=2.0),
     Job("thousand_find", 16, seconds=2.0),
+    Job("thousand_find_zstd", 1, seconds=2.0),
+    Job("thousand_find_zstd", 16, seconds=2.0),
+    Job("big_find", 1, operations=16),
+    Job("big_find", 16, operations=32),
     Job("big_insert", 1, operations=8),
     Job("big_insert", 16, operations=32),
+    Job("huge_insert", 1, operations=4),
     Job("connect", 1, operations=50),
     Job("connect_apart", 1, operations=40),
 )
@@ -51,8 +56,13 @@ QUICK = (
     Job("small_find", 16, seconds=0.3),
     Job("thousand_find", 1, seconds=0.3),
     Job("thousand_find", 16, seconds=0.3),
+    Job("thousand_find_zstd", 1, seconds=0.3),
+    Job("thousand_find_zstd", 16, seconds=0.3),
+    Job("big_find", 1, operations=2),
+    Job("big_find", 16, operations=16),
     Job("big_insert", 1, operations=2),
     Job("big_insert", 16, operations=16),
+    Job("huge_insert", 1, operations=1),
     Job("connect", 1, operations=5),
     Job("connect_apart", 1, operations=3),
 )
@@ -89,7 +99,7 @@ def measure(names: list[str], jobs: tuple[Job, ...], rounds: int, folder: Path) 
                     _tell(f"round {number + 1}/{rounds}: {job.name} {generator.way.name}")
                     wait_quiet(watched)
                     done.setdefault(job.name, {})[generator.way.name] = generator.run(job)
-                if job.workload == "big_insert":
+                if job.workload.endswith("_insert"):
                     ways.drop_inserts(deployment)
             found["rounds"].append(done)
     _tell("")

@@ -27,7 +27,7 @@ from wardgate.testing.ports import LOOPBACK, accepts, free_ports
 from wardgate.testing.processes import Process
 from wardgate.testing.stack import Stack, wait_event
 
-from .load import DATABASE, ORDERS, Target, order
+from .load import BLOBS, DATABASE, NOISE, ORDERS, Target, order
 from .watch import Watched, children
 
 RELAXED = "wardgate-process"
@@ -61,6 +61,7 @@ def database(folder: Path) -> Iterator[MongoDeployment]:
     with MongoDeployment(RS1, folder / "mongod") as deployment:
         with deployment.client() as client:
             client[DATABASE].orders.insert_many([order(number) for number in range(ORDERS)])
+            client[DATABASE].blobs.insert_many([{"_id": number, "payload": NOISE} for number in range(BLOBS)])
         yield deployment
 
 
