@@ -48,11 +48,10 @@ class Numbers:
     bson_depth: int = 180
     message_bytes: int = 48_000_000  # maxMessageSizeBytes of every server since 3.6
     connections_per_session: int = 1_000
-    # Server connections that are dialled ahead. Two, because drivers open connections one by one; let go after a minute
-    # without use, long before firewalls forget idle connections (the strictest known one after 240 s).
-    spare_connections: int = 2  # for each member in use
+    # Server connections that are opened ahead of need
+    spare_connections: int = 2  # for each member in use; drivers open theirs one by one
     spare_connections_session: int = 8  # for all members of a session
-    spare_idle: float = 60.0
+    spare_idle: float = 60.0  # without use; the strictest known firewall forgets idle connections after 240 s
     route_streams_per_token: int = 1_064  # a session's connections, its control stream and its warm spares
     # HTTP
     api_body_bytes: int = 1 * MIB
