@@ -5,7 +5,8 @@ Every test has its own fleet: what it kills would take other tests' sessions alo
 
 from __future__ import annotations
 
-import os
+import contextlib
+import json
 import shutil
 import signal
 import tempfile
@@ -20,6 +21,7 @@ from pymongo import MongoClient
 
 from wardgate.testing.mongo import MongoDeployment
 from wardgate.testing.ports import LOOPBACK, free_ports
+from wardgate.testing.processes import Process
 from wardgate.testing.stack import Access, Stack
 
 Client = MongoClient[dict[str, Any]]
@@ -80,7 +82,7 @@ def stored(deployment: MongoDeployment, collection: str) -> list[int]:
 
 
 def descriptors(pid: int) -> int:
-    return sum(1 for each in Path(f"/proc/{pid}/fd").iterdir() if "socket" in os.readlink(each))
+    return sum(1 for each in Path(f"/proc/{pid}/fd").iterdir() if "socket" in str(each.readlink()))
 
 
 @pytest.fixture
@@ -119,10 +121,37 @@ def instances(stack: Stack) -> dict[str, dict[str, Any]]:
     return {each["id"]: each for each in gateway["instances"]}
 
 
-def carrier(stack: Stack) -> str:
-    """What we call the gateway process that has the session now: the one whose log told of it last."""
-    at = {name: process.stderr().count("session opened") for name, process in stack.gateways.items()}
-    return max(at, key=lambda name: at[name])
+def carrier(stack: Stack, session_id: str, epoch: int = 1) -> str:
+    """What we call the gateway process that was leased that epoch of the session, by its log."""
+
+    def leased(line: str) -> bool:
+        return "session leased" in line and session_id in line and f'"epoch": {epoch}' in line
+
+    [found] = [name for name, each in stack.gateways.items() if any(map(leased, each.stderr().splitlines()))]
+    return found
+
+
+def identity(stack: Stack, known: str) -> str:
+    """The instance id of a gateway process, from its folder."""
+    found: str = json.loads((stack.folder / f"gw-{known}" / "identity.json").read_text())["instance_id"]
+    return found
+
+
+def connections_between(one: Process, other: Process) -> int:
+    """TCP connections that both processes hold an end of."""
+
+    def ends(process: Process) -> set[str]:
+        inodes = set()
+        for each in Path(f"/proc/{process.pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                inodes.add(str(each.readlink()))
+        return {each[8:-1] for each in inodes if each.startswith("socket:[")}
+
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ours, theirs = ends(one), ends(other)
+    mine = {(row[1], row[2]) for row in rows if row[9] in ours and row[3] == "01"}
+    others = {(row[2], row[1]) for row in rows if row[9] in theirs and row[3] == "01"}
+    return len(mine & others)
 
 
 def reconnections(access: Access) -> list[dict[str, Any]]:
@@ -168,3 +197,145 @@ def test_a_relay_that_dies_is_left_for_another(fleet: Stack, mongod_rs1: MongoDe
     assert access.close()["reason"] == "client_closed"
     assert fleet.session(access.session_id)["commands"] >= len(writer.acknowledged)
     assert settled(fleet, access.session_id)["epochs"] == 1, "the same instance goes on with the same epoch"
+
+
+def test_an_instance_that_dies_is_left_for_another_and_delivers_its_tail_when_it_is_back(
+    fleet: Stack, mongod_rs1: MongoDeployment
+) -> None:
+    pool(fleet, mongod_rs1)
+    access = fleet.access("rs", "rw")
+    dead = carrier(fleet, access.session_id)
+    with Writer(access.uri, "pool") as writer:
+        fleet.gateways[dead].kill()
+        wait_reconnected(access)
+        writer.more()
+        # It comes back, and must neither have the session nor disturb who has it.
+        fleet.start_gateway("near-db", instance=dead.removeprefix("near-db").lstrip("-"))
+        wait_until(lambda: [each["status"] for each in instances(fleet).values()] == ["online", "online"])
+        writer.more()
+    assert writer.errors == []
+    assert stored(mongod_rs1, "pool") == writer.acknowledged
+    assert len(reconnections(access)) == 1
+    assert carrier(fleet, access.session_id, 2) != dead
+    assert access.close()["reason"] == "client_closed"
+    verified = settled(fleet, access.session_id)
+    assert verified["epochs"] == 2
+    written = [each["body"] for each in fleet.logs(access.session_id) if each.get("command") == "insert"]
+    assert {each["documents"][0]["_id"]["$numberInt"] for each in written} >= {
+        str(each) for each in writer.acknowledged
+    }
+
+
+def test_what_a_dead_instance_did_not_deliver_is_missed(fleet: Stack, mongod_rs1: MongoDeployment) -> None:
+    pool(fleet, mongod_rs1)
+    access = fleet.access("rs", "rw")
+    dead = carrier(fleet, access.session_id)
+    with Writer(access.uri, "tail") as writer:
+        fleet.gateways[dead].kill()
+        wait_reconnected(access)
+        writer.more()
+    access.close()
+    wait_until(lambda: bool(fleet.session(access.session_id)["status"] == "ended"))
+    assert fleet.verify(access.session_id).json()["state"] == "open", "its tail is still to come"
+    fleet.start_gateway("near-db", instance=dead.removeprefix("near-db").lstrip("-"))
+    assert settled(fleet, access.session_id)["epochs"] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_restarted_gateway_is_only_a_delay(fleet: Stack, mongod_rs1: MongoDeployment, number: signal.Signals) -> None:
+    """Idle drivers and busy ones: nothing fails, and what was opened before goes on at the same address."""
+    fleet.start_relay("east")
+    fleet.start_gateway("near-db", fleet.create_gateway("near-db"))
+    add_resource(fleet, mongod_rs1)
+    access = fleet.access("rs", "rw")
+    with Client(access.uri) as idle, Writer(access.uri, "restart") as writer:
+        idle.routes.idle.insert_one({"_id": "before"})
+        fleet.gateways["near-db"].send(number)
+        fleet.gateways["near-db"].wait(20)
+        away = time.monotonic()
+        fleet.start_gateway("near-db")
+        wait_reconnected(access)
+        away = time.monotonic() - away
+        writer.more()
+        assert idle.routes.idle.find_one({"_id": "before"}) is not None
+        idle.routes.idle.insert_one({"_id": "after"})
+    assert writer.errors == []
+    assert stored(mongod_rs1, "restart") == writer.acknowledged
+    assert access.close()["reason"] == "client_closed"
+    assert settled(fleet, access.session_id)["epochs"] == 2
+
+
+def test_a_direct_route_comes_first_and_a_relay_is_the_way_without_it(
+    fleet: Stack, mongod_rs1: MongoDeployment
+) -> None:
+    fleet.start_relay("east")
+    direct = ("--listen", f"{LOOPBACK}:{free_ports(1)[0]}")
+    fleet.start_gateway("near-db", fleet.create_gateway("near-db"), *direct)
+    add_resource(fleet, mongod_rs1)
+    access = fleet.access("rs", "rw")
+    with Writer(access.uri, "direct") as writer:
+        fleet.gateways["near-db"].kill()
+        fleet.start_gateway("near-db", None, *direct)
+        assert wait_reconnected(access, 1)["route"] == "near-db"
+        writer.more()
+        fleet.gateways["near-db"].kill()
+        fleet.start_gateway("near-db")
+        assert wait_reconnected(access, 2)["route"] == "east"
+        writer.more()
+    assert writer.errors == []
+    assert stored(mongod_rs1, "direct") == writer.acknowledged
+    assert access.close()["reason"] == "client_closed"
+
+
+def test_one_instance_is_revoked_and_its_session_goes_on_at_the_other(
+    fleet: Stack, mongod_rs1: MongoDeployment
+) -> None:
+    pool(fleet, mongod_rs1)
+    access = fleet.access("rs", "rw")
+    with Writer(access.uri, "revoked") as writer:
+        cut = carrier(fleet, access.session_id)
+        [instance_id] = [each["id"] for each in instances(fleet).values() if each["id"] == identity(fleet, cut)]
+        revoke = ("gateway", "revoke", "near-db", "--project-id", fleet.project_id)
+        fleet.wardgate.run(*revoke, "--instance", instance_id)
+        assert fleet.gateways[cut].wait(20) == 4
+        wait_reconnected(access)
+        writer.more()
+    assert writer.errors == []
+    assert stored(mongod_rs1, "revoked") == writer.acknowledged
+    assert instances(fleet)[instance_id]["status"] == "revoked"
+    fleet.wardgate.run(*revoke)
+    ended = access.wait_event("ended", RECONNECT_S)
+    assert ended["reason"] in ("gateway_lost", "rights_lost")
+    assert fleet.session(access.session_id)["end_reason"] == "gateway_lost"
+
+
+def test_a_relay_that_stalls_is_left_and_nothing_is_left_open(fleet: Stack, mongod_rs1: MongoDeployment) -> None:
+    """SIGSTOP: its kernel goes on taking and acknowledging bytes, so only silence tells."""
+    for name in ("east", "west"):
+        fleet.start_relay(name)
+    gateway = fleet.start_gateway("near-db", fleet.create_gateway("near-db"))
+    add_resource(fleet, mongod_rs1)
+    access = fleet.access("rs", "rw")
+    with Writer(access.uri, "stalled") as writer:
+        before = {each.pid: descriptors(each.pid) for each in (gateway, access.process)}
+        stalled = "east"
+        fleet.relays[stalled].send(signal.SIGSTOP)
+        try:
+            if not connections_between(fleet.relays[stalled], access.process):
+                fleet.relays[stalled].send(signal.SIGCONT)
+                stalled = "west"
+                fleet.relays[stalled].send(signal.SIGSTOP)
+            started = time.monotonic()
+            assert wait_reconnected(access)["route"] != stalled
+            found = time.monotonic() - started
+            writer.more()
+        finally:
+            fleet.relays[stalled].send(signal.SIGCONT)
+        writer.more()
+        # A few sockets more or less are warm spares; what the stalled relay had must not pile up.
+        wait_until(lambda: all(descriptors(pid) <= count + 4 for pid, count in before.items()))
+    assert writer.errors == []
+    assert stored(mongod_rs1, "stalled") == writer.acknowledged
+    assert found < RECONNECT_S
+    assert access.close()["reason"] == "client_closed"
+    wait_until(lambda: not any(connections_between(each, access.process) for each in fleet.relays.values()))

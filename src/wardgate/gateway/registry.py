@@ -187,6 +187,7 @@ class Sessions:
         leased = await fetch_lease(self._client, session_id)
         session = await self._make(leased)
         self._live[session_id] = session
+        _log.info("session leased", session=session_id, epoch=session.epoch)
         try:
             await session.start()
         except WardgateError as error:
