@@ -29,7 +29,16 @@ _TRANSACTION_LABELS = frozenset({"TransientTransactionError", "UnknownTransactio
 _ELECTION_CODES = frozenset(
     {43, 50, 89, 91, 112, 175, 189, 211, 237, 251, 10058, 10107, 11600, 11601, 11602, 13435, 13436}
 )
-_NETWORK_KINDS = frozenset({"AutoReconnect", "NetworkTimeout", "MongoNetworkError", "PoolClearedError"})
+_NETWORK_KINDS = frozenset(
+    {
+        "AutoReconnect",
+        "NetworkTimeout",
+        "NotPrimaryError",
+        "MongoNetworkError",
+        "PoolClearedError",
+        "_OperationCancelled",
+    }
+)
 _NETWORK_KINDS_NODE = frozenset({"MongoPoolClearedError", "PoolClearedOnNetworkError", "MongoNetworkTimeoutError"})
 
 
@@ -57,6 +66,16 @@ class Failure:
         if self.op == "transaction":
             return bool(self.labels & _TRANSACTION_LABELS)
         return self.code in _ELECTION_CODES or self.kind in _NETWORK_KINDS | _NETWORK_KINDS_NODE
+
+    @property
+    def dropped_by_node(self) -> bool:
+        """A lost connection that Node's driver gave no label (see `strange`)."""
+        return self.kind == "MongoNetworkError" and not self.labels
+
+    @property
+    def hidden_by_mongod(self) -> bool:
+        """A step-down that mongod 6.0 tells inside `writeErrors` of an `ok: 1`, where no driver looks for a retry."""
+        return self.code == 189 and self.op in WRITES and "writing to" in self.message
 
 
 @dataclass(slots=True)
@@ -177,4 +196,4 @@ def strange(seen: Seen, direct: Iterable[Seen], *, cut: bool) -> Counter[str]:
     """
     usual = {name for each in direct for name in each.kinds()}
     odd = [each for each in seen.failures if not each.expected and each.name not in usual]
-    return Counter(each.name for each in odd if not (cut and each.kind == "MongoNetworkError" and not each.labels))
+    return Counter(each.name for each in odd if not (cut and each.dropped_by_node) and not each.hidden_by_mongod)

@@ -101,6 +101,12 @@ def test_what_node_loses_when_connections_are_cut() -> None:
     assert strange(seen(lost), [seen()], cut=False)
 
 
+def test_a_step_down_that_mongod_hides_in_write_errors() -> None:
+    hidden = line("insertOne", "w-1", kind="WriteError", code=189, message="Not primary while writing to a.b")
+    assert not strange(seen(hidden), [seen()], cut=False)
+    assert strange(seen({**hidden, "op": "find"}), [seen()], cut=False)
+
+
 def test_the_longest_gap() -> None:
     acknowledged = seen(*(line("insertOne", f"w-{at}", at) for at in (1.0, 2.0, 2.5, 9.5, 10.0)))
     assert acknowledged.gap("insertOne", 1.5, 10.5) == 7.0
