@@ -57,6 +57,7 @@ class Gateway:
         policy: Policy | None = None,
         session_password: str | None = None,
         password: str | None = None,
+        options: dict[str, Any] | None = None,
         new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     ) -> None:
         self.deployment = deployment
@@ -68,6 +69,7 @@ class Gateway:
         self.main_port = 0
         self.ports: dict[str, int] = {}
         self._policy = policy or Policy(allow_admin=True)
+        self._options = options or {}
         self._session_password = Secret(session_password) if session_password is not None else None
         self._password = Secret(password if password is not None else self.user.password)
         self._count = 0
@@ -159,6 +161,7 @@ class Gateway:
                 reject_unauthorized=True,
                 ca_certificate=self.deployment.ca.pem if self.deployment.ca is not None else None,
                 auth_database=self.user.auth_db,
+                options=self._options,
             )
         )
         login = Login(self.user.username, self._password, self.user.auth_db)
@@ -244,3 +247,10 @@ def rs1(mongod_rs1: MongoDeployment) -> Iterator[Gateway]:
     """Before a replica set of one member with TLS and SCRAM."""
     with Gateway(mongod_rs1) as gateway:
         yield gateway
+
+
+@pytest.fixture
+def mongod_own() -> Iterator[MongoDeployment]:
+    """One that a test may hurt."""
+    with MongoDeployment() as deployment:
+        yield deployment

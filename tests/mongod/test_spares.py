@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
@@ -42,13 +41,6 @@ def warm_up(gateway: Any) -> None:
     address = next(iter(gateway.ports))
     gateway.call(lambda: gateway.spares.judge(address, commands=True))
     eventually(lambda: statistics(gateway)["logged_in"] == 2)
-
-
-@pytest.fixture
-def mongod_own() -> Iterator[MongoDeployment]:
-    """One that a test may hurt."""
-    with MongoDeployment() as deployment:
-        yield deployment
 
 
 def test_a_client_on_a_spare_is_named_and_logged_in_like_any(
