@@ -68,3 +68,23 @@ class RecordHit(BaseModel):
     account: str
     user: str
     record: Record
+
+
+class RecordSettings(BaseModel):
+    """How a project's records are made, and how long they are kept."""
+
+    durability: Literal["strict", "process"] = Field(
+        default="strict",
+        description="strict: on the gateway's disk before a reply ends. process: handed to its kernel; a power cut at "
+        "the gateway can lose the newest commands.",
+    )
+    retention_days: int | None = Field(default=None, description="After a session's end; null: for ever.")
+    legal_hold: bool = Field(default=False, description="While it stands, nothing is deleted.")
+
+
+class RecordSettingsUpdate(Request):
+    """Fields to change; those left out stay. `retention_days: null` keeps records for ever."""
+
+    durability: Literal["strict", "process"] = "strict"
+    retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    legal_hold: bool = False

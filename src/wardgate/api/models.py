@@ -470,7 +470,7 @@ class Record(BaseModel):
     upserted: int | None = Field(default=None, description="Documents that it made, since it found none.")
     inserted: int | None = None
     deleted: int | None = None
-    write_errors: int | None = Field(default=None, description="Writes of the command that failed; `code` is the first's.")
+    write_errors: int | None = Field(default=None, description="Writes that failed; `code` is the first's.")
     continues: int | None = Field(default=None, description="`seq` of the command whose cursor was read further.")
     documents_in_all: int | None = Field(
         default=None, description="Documents that were read through the cursor which this command opened."

@@ -31,6 +31,7 @@ _RELAY = {
 _PROJECT = {
     "create": Place(f"{_HERE}.project:create", "Make a project."),
     "list": Place(f"{_HERE}.project:list_", "List the projects that you can see."),
+    "records": Place(f"{_HERE}.project:records", "How a project's records are made, and how long they are kept."),
 }
 _USER = {
     "create": Place(f"{_HERE}.user:create", "Make a user, who has no role yet."),

@@ -28,7 +28,7 @@ from .mail import Mailer
 from .members import BindingService
 from .mfa import MfaService, Verification
 from .mfa.sign_in import SignInFactor
-from .projects import ProjectService
+from .projects import ProjectService, RecordKeeping
 from .records import ObjectFolder, RecordService, latest_head
 from .resources import AccountService, ResourceCatalogue, ResourceService
 from .settings import Settings
@@ -39,6 +39,7 @@ from .vault.keys import create_keys, load_keys
 
 _TOKEN_SWEEP = 3_600.0
 _ACCESS_SWEEP = 5.0
+_RETENTION_SWEEP = 600.0
 
 
 @dataclass(slots=True)
@@ -61,6 +62,7 @@ class Services:
     approvals: ApprovalService
     journal: JournalService
     projects: ProjectService
+    keeping: RecordKeeping
     hub: LinkHub
     machine_guard: MachineGuard
     enrolment: Enrolment
@@ -101,6 +103,7 @@ async def open_services(
     audit_log = AuditLog(sources)
     identity = IdentityService(database, audit_log, sources, numbers, hasher or PasswordHasher())
     projects = ProjectService(database, audit_log, sources)
+    keeping = RecordKeeping(database, audit_log, projects)
     users = UserService(database, audit_log, sources, identity)
     bindings = BindingService(database, audit_log, sources, identity, users, projects)
     verification = Verification(database, audit_log, sources, vault, mailer)
@@ -120,7 +123,17 @@ async def open_services(
         database, audit_log, sources, numbers, ca, catalogue, fleet, lifecycle, passwords, verification, approvals
     )
     gateways = GatewayAccess(
-        database, sources, numbers, keys, catalogue, identity, lifecycle, latest_head, passwords, approvals
+        database,
+        sources,
+        numbers,
+        keys,
+        catalogue,
+        identity,
+        lifecycle,
+        latest_head,
+        passwords,
+        approvals,
+        keeping.durability,
     )
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
@@ -128,7 +141,7 @@ async def open_services(
     for watched in (users, bindings, approvals):
         watched.on_rights_lost.append(sweeping.wake.set)
     objects = ObjectFolder(settings.data_dir / "records")
-    records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects)
+    records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects, keeping)
     return Services(
         settings=settings,
         numbers=numbers,
@@ -146,6 +159,7 @@ async def open_services(
         approvals=approvals,
         journal=JournalService(database, audit_log),
         projects=projects,
+        keeping=keeping,
         hub=hub,
         machine_guard=MachineGuard(database, sources, settings.public_url),
         enrolment=enrolment,
@@ -161,6 +175,7 @@ async def open_services(
             Background("mfa", mfa.sweep, _TOKEN_SWEEP),
             sweeping,
             Background("records", records.sweep, _ACCESS_SWEEP),
+            Background("retention", records.retire, _RETENTION_SWEEP),
         ),
     )
 

@@ -64,7 +64,13 @@ async def test_what_is_remembered_of_an_epoch_is_only_a_guess(recorded: Recorded
     services = recorded.control.services
     objects = ObjectFolder(recorded.objects.parent)
     other = RecordService(
-        services.database, services.audit_log, services.sources, services.keys, SessionDirectory(), objects
+        services.database,
+        services.audit_log,
+        services.sources,
+        services.keys,
+        SessionDirectory(),
+        objects,
+        services.keeping,
     )
     epoch = (await recorded.lease()).append(OPENED, find())
     await epoch.ship()

@@ -39,7 +39,7 @@ from . import store
 from .lifecycle import Lifecycle, order_for
 from .model import EpochRow, SessionRow
 from .passwords import SessionPasswords
-from .ports import Approvals, Catalogue, Heads, People
+from .ports import Approvals, Catalogue, DurabilityOf, Heads, People
 from .states import LIVE
 
 _RENEW_EVERY = timedelta(seconds=60)  # a lease's deadline is written at most this often
@@ -60,6 +60,7 @@ class GatewayAccess:
         heads: Heads,
         passwords: SessionPasswords,
         approvals: Approvals,
+        durability: DurabilityOf,
     ) -> None:
         self._database = database
         self._sources = sources
@@ -71,6 +72,7 @@ class GatewayAccess:
         self._heads = heads
         self._passwords = passwords
         self._approvals = approvals
+        self._durability = durability
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
@@ -104,6 +106,7 @@ class GatewayAccess:
             )
             await session.flush()
             head = await self._heads(session, row.id)
+            durability = await self._durability(session, row.project_id)
         if older[1] is not None:
             self._lifecycle.fence(row, older[0], older[1])
         return Lease(
@@ -125,6 +128,7 @@ class GatewayAccess:
             local_auth=row.local_auth,
             audit_key_id=self._keys.audit_key_id,
             audit_public_key=self._keys.audit_public_key,
+            durability=durability,
             previous_head=head,
             sealed=sealed,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -82,3 +82,5 @@ class People(Protocol):
 
 # Records: the last frame of a session that is durable here, None before the first.
 Heads: TypeAlias = Callable[[AsyncSession, str], Awaitable[Head | None]]
+# How the records of a project's sessions are made durable.
+DurabilityOf: TypeAlias = Callable[[AsyncSession, str], Awaitable[Literal["strict", "process"]]]

@@ -1,5 +1,6 @@
 """Projects: the spaces that gateways, resources and sessions belong to. Also the worked example of a feature."""
 
+from .keeping import RecordKeeping
 from .service import ProjectService
 
-__all__ = ["ProjectService"]
+__all__ = ["ProjectService", "RecordKeeping"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base
@@ -17,3 +18,14 @@ class ProjectRow(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime]
+
+
+class ProjectRecordsRow(Base):
+    """How a project's records are made and kept, where somebody has said so (`keeping`)."""
+
+    __tablename__ = "project_records"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    durability: Mapped[str]
+    retention_days: Mapped[int | None]
+    legal_hold: Mapped[bool]

@@ -6,13 +6,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
+from ...api.audit import RecordSettings, RecordSettingsUpdate
 from ...api.models import Page, Project, ProjectCreate
 from ..identity import Actor, Permission, requires
 from ..paging import Paging, paging
+from .keeping import RecordKeeping
 from .service import ProjectService
 
 
-def build(projects: ProjectService) -> APIRouter:
+def build(projects: ProjectService, keeping: RecordKeeping) -> APIRouter:
     """The routes below `/projects` that are about projects themselves."""
     router = APIRouter(prefix="/projects", tags=["projects"])
 
@@ -39,5 +41,22 @@ def build(projects: ProjectService) -> APIRouter:
     async def get_project(project_id: str) -> Project:
         """One project."""
         return await projects.get(project_id)
+
+    @router.get(
+        "/{project_id}/record-settings",
+        dependencies=[Depends(requires(Permission.PROJECT_RECORDS_READ))],
+    )
+    async def get_record_settings(project_id: str) -> RecordSettings:
+        """How the project's records are made, and how long they are kept."""
+        return await keeping.get(project_id)
+
+    @router.patch("/{project_id}/record-settings")
+    async def update_record_settings(
+        project_id: str,
+        body: RecordSettingsUpdate,
+        actor: Annotated[Actor, Depends(requires(Permission.PROJECT_RECORDS_UPDATE))],
+    ) -> RecordSettings:
+        """Change it; durability is that of leases from now on."""
+        return await keeping.update(actor, project_id, body)
 
     return router

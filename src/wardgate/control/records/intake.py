@@ -92,6 +92,8 @@ class Intake:
             raise ProblemError(
                 ProblemCode.RECORDS_REFUSED, f"This gateway was not leased epoch {epoch} of session {session_id}."
             )
+        if row is not None and row.deleted_at is not None:
+            raise ProblemError(ProblemCode.RECORDS_REFUSED, "The records of this session have been deleted.")
         if row is not None and row.alarm is not None:
             raise _alarmed(row.alarm_detail or row.alarm)
         if number is None:

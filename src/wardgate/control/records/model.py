@@ -9,10 +9,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Index, Integer, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base
+
+_DELETING: Final = text("deleting")
 
 
 class RecordPlaceRow(Base):
@@ -38,6 +40,9 @@ class RecordEpochRow(Base):
     """How far one epoch has come. `seq` and `hash` are of the last frame that is durable; -1 while there is none."""
 
     __tablename__ = "record_epochs"
+    __table_args__ = (
+        Index("ix_record_epochs_deleting", "deleting", sqlite_where=_DELETING, postgresql_where=_DELETING),
+    )
 
     session_id: Mapped[str] = mapped_column(primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True)
@@ -56,6 +61,9 @@ class RecordEpochRow(Base):
     alarm: Mapped[str | None] = mapped_column(default=None)
     alarm_seq: Mapped[int | None] = mapped_column(BigInteger, default=None)
     alarm_detail: Mapped[str | None] = mapped_column(default=None)
+    # The project's retention took what was recorded; `deleting` while some of it is still there.
+    deleted_at: Mapped[datetime | None] = mapped_column(default=None)
+    deleting: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 class RecordBatchRow(Base):

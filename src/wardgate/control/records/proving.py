@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from datetime import datetime
 from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,6 +34,7 @@ from .judge import Judge, state_of, unfinished
 from .keyring import Keyring
 from .model import RecordPlaceRow
 from .objects import ObjectStore
+from .retention import deleted_at
 from .rowcheck import RowCheck, Stored, stored_rows
 
 _AT_ONCE: Final = 2
@@ -81,6 +83,9 @@ class Prover:
             async with self._database.read() as session:
                 place = await self._directory.must_find(session, session_id)
                 evidence = await gather(session, session_id)
+                gone = deleted_at(evidence.epochs)
+                if gone is not None:
+                    return _deleted(session_id, evidence, gone)
                 number = await places.find(session, place)
                 checked = await self._check(session, evidence, number)
         answer = self._answer(place, evidence, checked)
@@ -155,6 +160,20 @@ class Prover:
         if checked.sealed and answer.state is VerificationState.VERIFIED:
             answer.signature = base64.b64encode(seals[-1].signature).decode()
         return answer
+
+
+def _deleted(session_id: str, evidence: Evidence, at: datetime) -> Verification:
+    """Nothing is there to be checked. Who hides something behind this has left no event of it in the audit log."""
+    return Verification(
+        session_id=session_id,
+        state=VerificationState.INCOMPLETE,
+        records=0,
+        epochs=len(evidence.epochs),
+        seals=len(evidence.seals),
+        sealed_at=evidence.seals[-1].sealed_at if evidence.seals else None,
+        how="deleted",
+        detail=f"The project's retention deleted this record at {at:%Y-%m-%d %H:%M} UTC; the audit log has its heads.",
+    )
 
 
 _UNJUDGED: Final = frozenset({VerificationState.OPEN, VerificationState.INCOMPLETE})

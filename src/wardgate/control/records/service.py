@@ -16,6 +16,7 @@ from ..db import Database
 from ..identity.actor import Actor
 from ..identity.permissions import Permission
 from ..paging import Paging
+from ..projects import RecordKeeping
 from ..sources import Sources
 from ..vault import AuditKeys
 from .exporting import Exporter
@@ -25,6 +26,7 @@ from .keyring import Keyring
 from .objects import ObjectStore
 from .paging import LogPages, cursor_of, read_cursor
 from .proving import Prover
+from .retention import Retention
 from .search import Search
 from .tail import LONGEST_WAIT, Tail, settled
 
@@ -43,6 +45,7 @@ class RecordService:
         keys: AuditKeys,
         directory: SessionDirectory,
         objects: ObjectStore,
+        keeping: RecordKeeping,
     ) -> None:
         self._database = database
         self._audit_log = audit_log
@@ -53,6 +56,7 @@ class RecordService:
         self._tail = Tail()
         self._intake = Intake(database, audit_log, sources, keyring, directory, objects, self._judge, self._tail)
         self._pages = LogPages(database, keyring, objects)
+        self._retention = Retention(database, audit_log, sources, directory, objects, keeping)
         self._search = Search(database, audit_log, self._pages)
         self._told: dict[tuple[str, str], datetime] = {}
         # Says whether the program stops: who waits then is answered at once.
@@ -67,6 +71,10 @@ class RecordService:
     async def sweep(self) -> None:
         """Judge sessions that have ended, and seal from time to time what goes on."""
         await self._judge.sweep()
+
+    async def retire(self) -> None:
+        """Delete what its project does not keep any longer."""
+        await self._retention.sweep()
 
     async def read(self, actor: Actor, session_id: str, paging: Paging) -> Page[Record]:
         """A page of a session's log; ProblemError `not_found`, `forbidden`, `invalid_request` (a bad cursor)."""

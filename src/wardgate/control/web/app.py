@@ -60,7 +60,7 @@ def _routers(services: Services) -> list[APIRouter]:
         members_routes.build(services.users, services.bindings),
         mfa_routes.build(services.mfa, services.verification),
         journal_routes.build(services.journal),
-        projects_routes.build(services.projects),
+        projects_routes.build(services.projects, services.keeping),
         fleet_routes.build_people(services.fleet),
         resources_routes.build(services.resources, services.accounts),
         approvals_routes.build(services.approvals),

@@ -139,6 +139,15 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_mfa_recovery_codes_user_id"), ["user_id"], unique=False)
 
     op.create_table(
+        "project_records",
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("durability", sa.String(), nullable=False),
+        sa.Column("retention_days", sa.Integer(), nullable=True),
+        sa.Column("legal_hold", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_project_records_project_id")),
+        sa.PrimaryKeyConstraint("project_id", name=op.f("pk_project_records")),
+    )
+    op.create_table(
         "gateway_instances",
         sa.Column("gateway_id", sa.String(), nullable=False),
         sa.Column("advertise", sa.String(), nullable=True),
@@ -169,12 +178,23 @@ def upgrade() -> None:
 
     moves.gateways_get_instances()
     with op.batch_alter_table("gateways", schema=None) as batch_op:
-        batch_op.drop_column("advertise")
-        batch_op.drop_column("certificate_expires_at")
         batch_op.drop_column("version")
         batch_op.drop_column("public_key")
-        batch_op.drop_column("enrolled_at")
+        batch_op.drop_column("advertise")
+        batch_op.drop_column("certificate_expires_at")
         batch_op.drop_column("last_seen_at")
+        batch_op.drop_column("enrolled_at")
+
+    with op.batch_alter_table("record_epochs", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("deleted_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("deleting", sa.Boolean(), server_default=sa.false(), nullable=False))
+        batch_op.create_index(
+            "ix_record_epochs_deleting",
+            ["deleting"],
+            unique=False,
+            sqlite_where=sa.text("deleting"),
+            postgresql_where=sa.text("deleting"),
+        )
 
     with op.batch_alter_table("records", schema=None) as batch_op:
         batch_op.add_column(sa.Column("place", sa.Integer(), server_default="0", nullable=False))
@@ -272,13 +292,20 @@ def downgrade() -> None:
         batch_op.drop_column("project")
         batch_op.drop_column("place")
 
+    with op.batch_alter_table("record_epochs", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_record_epochs_deleting", sqlite_where=sa.text("deleting"), postgresql_where=sa.text("deleting")
+        )
+        batch_op.drop_column("deleting")
+        batch_op.drop_column("deleted_at")
+
     with op.batch_alter_table("gateways", schema=None) as batch_op:
-        batch_op.add_column(sa.Column("last_seen_at", sa.DATETIME(), nullable=True))
         batch_op.add_column(sa.Column("enrolled_at", sa.DATETIME(), nullable=True))
-        batch_op.add_column(sa.Column("public_key", sa.BLOB(), nullable=True))
-        batch_op.add_column(sa.Column("version", sa.VARCHAR(), nullable=True))
+        batch_op.add_column(sa.Column("last_seen_at", sa.DATETIME(), nullable=True))
         batch_op.add_column(sa.Column("certificate_expires_at", sa.DATETIME(), nullable=True))
         batch_op.add_column(sa.Column("advertise", sa.VARCHAR(), nullable=True))
+        batch_op.add_column(sa.Column("public_key", sa.BLOB(), nullable=True))
+        batch_op.add_column(sa.Column("version", sa.VARCHAR(), nullable=True))
 
     with op.batch_alter_table("accounts", schema=None) as batch_op:
         batch_op.drop_column("max_sessions")
@@ -292,6 +319,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_gateway_instances_gateway_id"))
 
     op.drop_table("gateway_instances")
+    op.drop_table("project_records")
     with op.batch_alter_table("mfa_recovery_codes", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_mfa_recovery_codes_user_id"))
 
