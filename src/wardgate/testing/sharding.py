@@ -28,6 +28,7 @@ import bson
 from bson import ObjectId
 from bson.codec_options import CodecOptions, DatetimeConversion
 
+from .certificates import LOCAL_NAMES
 from .mongo import MongoDeployment
 from .ports import LOOPBACK, free_port
 
@@ -395,6 +396,6 @@ def _server_tls(deployment: MongoDeployment) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with tempfile.TemporaryDirectory(prefix="wardgate-mongos-") as folder:
         path = Path(folder) / "server.pem"
-        path.write_bytes(deployment.ca.issue())
+        path.write_bytes(deployment.ca.issue((*LOCAL_NAMES, *deployment.shape.names)))
         context.load_cert_chain(path)
     return context
