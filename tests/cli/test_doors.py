@@ -143,3 +143,27 @@ async def test_what_stays_the_same_is_not_told() -> None:
         control, _, _ = await s.begin(of_set(db1="primary", db2="secondary"))
         await change(s, control, of_set(db2="unknown", db1="primary"))
         assert (s.view.notices, s.view.changes) == ([], [])
+
+
+# --- the end
+
+
+async def test_the_last_words_for_a_client_reach_it() -> None:
+    """The gateway answers a waiting command and closes the stream; on another connection it says that all ends."""
+    async with scene() as s:
+        control, listeners, _ = await s.begin(STANDALONE)
+        host, _, port = listeners.main.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        data = await s.gateway.data.get()
+        await data.receive()
+        await control.send(frames.Ended(reason="terminated", message="Terminated by an administrator."))
+        await s.view.is_ready
+        loop = asyncio.get_running_loop()
+        last = b"the session was terminated" * 10_000
+        sending = asyncio.create_task(loop.sock_sendall(data.sock, last))
+        assert await reader.readexactly(len(last)) == last
+        await sending
+        data.sock.close()
+        assert await reader.read() == b""
+        writer.close()
+        assert (await s.result()).reason == "terminated"

@@ -94,13 +94,13 @@ def test_a_connection_that_was_closed_at_once_belongs_to_nobody() -> None:
             client.sendall(b"a whole command that waits for no reply")
         accepted, peer = server.accept()
         with accepted:
-            assert owner_of_peer(socket.AF_INET, peer[:2], accepted.getsockname()[:2]) is Owner.OTHERS
+            assert owner_of_peer(socket.AF_INET, peer[:2], accepted.getsockname()[:2]) is Owner.GONE
             assert accepted.recv(7) == b"a whole"
 
 
 @linux
 def test_a_connection_that_is_gone_belongs_to_nobody() -> None:
-    assert owner_of_peer(socket.AF_INET, ("127.0.0.1", 1), ("127.0.0.1", 2)) is Owner.OTHERS
+    assert owner_of_peer(socket.AF_INET, ("127.0.0.1", 1), ("127.0.0.1", 2)) is Owner.GONE
 
 
 @linux
@@ -108,7 +108,7 @@ def test_a_listener_is_no_connection() -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        assert owner_of_peer(socket.AF_INET, server.getsockname(), ("127.0.0.1", 2)) is Owner.OTHERS
+        assert owner_of_peer(socket.AF_INET, server.getsockname(), ("127.0.0.1", 2)) is Owner.GONE
 
 
 def test_a_family_that_is_not_listed_is_unknown() -> None:

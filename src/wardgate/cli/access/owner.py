@@ -44,6 +44,7 @@ class Owner(Enum):
 
     OURS = auto()
     OTHERS = auto()
+    GONE = auto()  # closed by its process, whoever that was
     UNKNOWN = auto()
 
 
@@ -71,10 +72,10 @@ def owner_of_peer(family: int, peer: End, local: End) -> Owner:
             holder = _look_up(family, peer, local)
         except OSError:
             return Owner.UNKNOWN
-    # Closed by its process, whoever that was: the kernel then gives 0 for the inode and for the user, and what was sent
-    # is still to be read. To a local proxy of root it would be a connection of its own.
+    # Closed by its process: the kernel then gives 0 for the inode and for the user, and what was sent is still to be
+    # read. To a local proxy of root it would be a connection of its own.
     if holder is None or holder.inode == 0:
-        return Owner.OTHERS
+        return Owner.GONE
     return Owner.OURS if holder.uid == os.getuid() else Owner.OTHERS
 
 

@@ -24,6 +24,7 @@ from .uris import LocalLogin, uris_of
 from .view import ReadyFacts, View
 
 _BYE_SECONDS = 1.0  # how long the gateway may take to confirm a Ctrl+C
+_FLUSH_SECONDS = 1.0  # what the last words for clients may take to reach them
 _NOTICE_SECONDS = 10.0  # a client that retries in a loop must not flood the terminal
 
 
@@ -46,6 +47,11 @@ class _Accepted(Side):
         self.transport.pause_reading()
         self._proxy.accepted(self, self._listener)
 
+    def connection_lost(self, error: Exception | None) -> None:
+        """All that was for the client has been written, or never will be."""
+        super().connection_lost(error)
+        self._proxy.gone(self)
+
 
 class LocalProxy:
     """Runs one granted session. The main door is there already, so that a port in use costs no session."""
@@ -62,6 +68,9 @@ class LocalProxy:
         self._topology: frames.Topology | None = None
         self._ready = False
         self._interrupt = asyncio.Event()
+        self._clients: set[Side] = set()
+        self._deserted = asyncio.Event()  # no client is connected
+        self._deserted.set()
         self._open: set[Side] = set()
         self._serving: set[asyncio.Task[None]] = set()
         self._owner_told = False
@@ -79,7 +88,10 @@ class LocalProxy:
         try:
             await asyncio.wait({following, interrupted}, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
-                return following.result()
+                end = following.result()
+                # The gateway has told clients that wait, and has closed their streams: let that reach them.
+                await self._flush(_FLUSH_SECONDS if end.confirmed else 0.0)
+                return end
             if not self._ready:
                 self._link.send(frames.Bye())
                 raise InterruptedBeforeReadyError
@@ -210,9 +222,17 @@ class LocalProxy:
             client.transport.abort()
             return
         self.connections += 1
+        self._clients.add(client)
+        self._deserted.clear()
         task = asyncio.get_running_loop().create_task(self._serve(client, listener))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
+
+    def gone(self, client: Side) -> None:
+        """A client's socket is closed."""
+        self._clients.discard(client)
+        if not self._clients:
+            self._deserted.set()
 
     def _is_ours(self, transport: asyncio.Transport) -> bool:
         owner = _owner(transport)
@@ -223,7 +243,7 @@ class LocalProxy:
             )
         if owner is Owner.OTHERS:
             self._notice("A connection of another user of this machine was refused.")
-        return owner is not Owner.OTHERS
+        return owner in (Owner.OURS, Owner.UNKNOWN)
 
     async def _serve(self, client: Side, listener: Listener) -> None:
         assert client.transport is not None
@@ -257,12 +277,21 @@ class LocalProxy:
     def _stop_listening(self) -> None:
         self._doors.close()
 
+    async def _flush(self, seconds: float) -> None:
+        """Take no more clients, and wait for those that are being closed."""
+        self._stop_listening()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._deserted.wait()
+        except TimeoutError:
+            return
+
     async def _shut(self) -> None:
         self._stop_listening()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
-        for client in list(self._open):
+        for client in tuple(self._clients):
             if client.transport is not None:
                 client.transport.abort()
         await self._link.close()
