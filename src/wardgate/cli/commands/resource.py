@@ -31,9 +31,7 @@ def _read_ca(file: Path | None) -> str | None:
 @click.argument("name")
 @options.project_id
 @click.option("--gateway", required=True, help="The gateway that reaches it.")
-@click.option(
-    "--connection-string", required=True, help="mongodb://host:port,…/?options, or mongodb+srv://name."
-)
+@click.option("--connection-string", required=True, help="mongodb://host:port,…/?options, or mongodb+srv://name.")
 @click.option("--database", default="admin", show_default=True, help="The authentication database.")
 @click.option("--ca-certificate", type=click.Path(path_type=Path, dir_okay=False), help="PEM file of the CA.")
 @click.option("--no-ssl", is_flag=True, help="Speak to MongoDB in clear.")
