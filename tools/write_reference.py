@@ -98,6 +98,7 @@ RULES: Final = {
     Rule.CREDENTIALS: "reading or changing `admin.system.users`, and asking for credentials",
     Rule.INTERNAL_COMMAND: "commands that servers send each other",
     Rule.LOGIN_COMMAND: "logins: answered by the gateway, also with `allow_admin`",
+    Rule.TRANSACTION_ELSEWHERE: "a statement of a transaction that did not begin at this instance of the gateway",
     Rule.OTHERS_WORK: "killing operations, cursors and logical sessions that are not this session's own",
     Rule.REPLICATION_COMMAND: "changing the replica set",
     Rule.SERVER_COMMAND: "changing the server or its settings, shutting it down",

@@ -49,8 +49,11 @@ def test_a_foreign_cursor_does_not_become_ones_own_by_reading_it() -> None:
 @pytest.mark.parametrize(
     "document",
     [
-        {"insert": "orders", "documents": [{}], "txnNumber": bson.Int64(1), "autocommit": False},
-        {"abortTransaction": 1, "txnNumber": bson.Int64(1), "autocommit": False},
+        {
+            **{"insert": "orders", "documents": [{}], "txnNumber": bson.Int64(1), "autocommit": False},
+            "startTransaction": True,
+        },
+        {"insert": "orders", "documents": [{}], "txnNumber": bson.Int64(1)},
         {"find": "orders"},
         {"ping": 1},
     ],
@@ -98,3 +101,61 @@ def test_an_old_cursor_in_use_outlives_many_newer_ones() -> None:
         if cursor_id % 10_000 == 0:
             log.saw_cursor(1, MEMBER, "shop", "orders")
     assert 1 in log.view.cursors
+
+
+def elsewhere() -> tuple[Playbook, Playbook]:
+    """Two access sessions at two instances of a gateway, which share nothing."""
+    made = Playbook(work=WorkLog(Claims())), Playbook(work=WorkLog(Claims()))
+    for each in made:
+        each.ready()
+    return made
+
+
+TRANSACTION = {"lsid": LSID, "txnNumber": bson.Int64(5), "autocommit": False}
+START = {"insert": "orders", "documents": [{}], **TRANSACTION, "startTransaction": True}
+
+
+@pytest.mark.parametrize(
+    ("document", "code"),
+    [
+        ({"find": "orders", **TRANSACTION}, 251),
+        ({"insert": "orders", "documents": [{}], **TRANSACTION}, 251),
+        ({"abortTransaction": 1, **TRANSACTION}, 251),
+        ({"commitTransaction": 1, **TRANSACTION}, 50),
+        ({"find": "orders", **TRANSACTION, "startTransaction": False}, 251),
+        ({"find": "orders", **TRANSACTION, "txnNumber": bson.Int64(6)}, 251),
+        ({"find": "orders", "autocommit": False, "lsid": LSID}, 251),
+    ],
+)
+def test_a_transaction_is_not_joined_through_another_instance(document: dict[str, object], code: int) -> None:
+    victim, thief = elsewhere()
+    victim.client(command(START, 7))
+    victim.server(reply(7))
+    answer = thief.client(command(document, 8, database="admin"))
+    assert answer[0].startswith(DENIED)
+    assert "transaction_elsewhere" in answer[0]
+    assert f"code={code}" in answer[0]
+
+
+def test_a_transaction_does_not_become_ones_own_by_failing_to_begin_it() -> None:
+    """MongoDB refuses to begin a number that is under way (50911); that must not open its statements."""
+    _, thief = elsewhere()
+    thief.client(command(START, 7))
+    thief.server(reply(7, ok=0.0, code=50911, errmsg="in progress"))
+    for document in ({"find": "orders"}, {"commitTransaction": 1}):
+        answer = thief.client(command({**document, **TRANSACTION}, 8, database="admin"))
+        assert answer[0].startswith(DENIED)
+        assert "code=251" in answer[0]
+
+
+def test_a_transaction_of_ones_own_goes_on_over_all_connections() -> None:
+    work = WorkLog(Claims())
+    one, other = Playbook(work=work), Playbook(work=work)
+    for each in (one, other):
+        each.ready()
+    one.client(command(START, 7))
+    one.server(reply(7))
+    for number, document in enumerate(({"find": "orders"}, {"commitTransaction": 1}, {"commitTransaction": 1}), 8):
+        answer = other.client(command({**document, **TRANSACTION}, number, database="admin"))
+        assert answer[0].startswith("record intent")
+        other.server(reply(number))

@@ -72,6 +72,7 @@ class Command:
     known: bool = True  # whether some release of mongod or mongos has a command of this name
     traits: frozenset[str] = frozenset()
     in_transaction: bool = False
+    starts_transaction: bool = False
 
     @property
     def request_id(self) -> int:
@@ -156,7 +157,13 @@ def _parse(request: Request, raw: bytes, fields: Fields, hinted: bool) -> Comman
         known,
         frozenset(found.traits),
         b"autocommit" in fields,
+        _is_true(raw, fields, b"startTransaction"),
     )
+
+
+def _is_true(raw: bytes, fields: Fields, name: bytes) -> bool:
+    found = fields.get(name)
+    return found is not None and found[0] == walk.BOOLEAN and raw[found[1]] == 1
 
 
 def _effect(entry: Entry, found: Findings, explained: bool) -> Effect:

@@ -38,6 +38,7 @@ class Rule(StrEnum):
     SERVER_COMMAND = "server_command"
     SHARDING_COMMAND = "sharding_command"
     SYSTEM_COLLECTION = "system_collection"
+    TRANSACTION_ELSEWHERE = "transaction_elsewhere"
     UNKNOWN_COMMAND = "unknown_command"
     USERS_COMMAND = "users_command"
 
@@ -68,11 +69,13 @@ class Allow:
 
 @dataclass(frozen=True, slots=True)
 class Deny:
-    """Refused by `rule`; the client gets `code` and `message`, one sentence that names the rule."""
+    """Refused by `rule`; the client gets `code` and `message`, one sentence that names the rule, and the error labels
+    by which drivers know how to go on."""
 
     rule: Rule
     message: str
     code: int = 13  # Unauthorized: what MongoDB itself says to those who may not
+    labels: tuple[str, ...] = ()
 
 
 Verdict: TypeAlias = Allow | Deny
@@ -174,6 +177,25 @@ def foreign_session(command: Command) -> Deny:
     name = command.name[:_SHOWN]
     rule = Rule.OTHERS_WORK
     return Deny(rule, f"wardgate: {name} is refused by the rule {rule.value}: its logical session is somebody else's.")
+
+
+def unknown_transaction(command: Command, *, began_here: bool) -> Deny:
+    """The refusal of a command in a transaction whose beginning was not seen; `allow_admin` does not lift it.
+
+    Whose it is can't be known: MongoDB does not tell people with one MongoDB user apart, and another instance of the
+    gateway may serve one of them. Of a commit it would be wrong to say that there is no such transaction, by which a
+    driver does all of it again: it may have been committed before its gateway was lost. So it is answered like one that
+    took too long, which drivers report and do not repeat. With `began_here` its beginning was tried here and failed, so
+    that nothing can have been committed.
+    """
+    name, rule = command.name[:_SHOWN], Rule.TRANSACTION_ELSEWHERE
+    if command.name == "commitTransaction" and not began_here:
+        why = "its transaction did not begin at this instance of the gateway, so whether it was committed is not known"
+        code, label = MongoCode.MAX_TIME_MS_EXPIRED, "UnknownTransactionCommitResult"
+    else:
+        why = "its transaction did not begin at this instance of the gateway"
+        code, label = MongoCode.NO_SUCH_TRANSACTION, "TransientTransactionError"
+    return Deny(rule, f"wardgate: {name} is refused by the rule {rule.value}: {why}.", int(code), (label,))
 
 
 def _deny_others(command: Command, reason: str, code: int = MongoCode.UNAUTHORIZED) -> Deny:

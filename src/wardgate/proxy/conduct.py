@@ -114,11 +114,13 @@ class Conduct:
 
     # --- saying no ------------------------------------------------------------------------------------------------
 
-    def _deny(self, command: Command, rule: str, code: int, message: str, out: list[Action]) -> None:
+    def _deny(
+        self, command: Command, rule: str, code: int, message: str, out: list[Action], labels: Sequence[str] = ()
+    ) -> None:
         """Refuse one command; the connection goes on."""
         out.append(Record(self._ledger.denied(command, rule, int(code), message)))
         if not command.request.more_to_come:
-            self._give(error_reply(command.request, self._next_id(), code, message), out)
+            self._give(error_reply(command.request, self._next_id(), code, message, labels=labels), out)
 
     def _unreachable(self, message: str, now: float, out: list[Action]) -> None:
         """There is no server: the request in hand is told so, and that is the end."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from ..command.facts import Command, parse
-from ..policy.decide import Deny, decide, foreign_session
+from ..policy.decide import Deny, decide, foreign_session, unknown_transaction
 from ..rawbson.scan import ReplyFacts
 from ..wire import failpoint
 from ..wire.compression import NEVER, Compressor, common, compress, decompress, never_compressed, read_head
@@ -326,7 +326,7 @@ class ProxyConnection(Streaming):
         self._used(command, now)
         refusal = self._refusal(command)
         if refusal is not None:
-            self._deny(command, refusal.rule, refusal.code, refusal.message, out)
+            self._deny(command, refusal.rule, refusal.code, refusal.message, out, refusal.labels)
             return
         self._turn = turn = Turn(command.request, command, None, now)
         turn.compressor = compressor
@@ -345,6 +345,9 @@ class ProxyConnection(Streaming):
         if command.lsid is not None and not self._rules.work.saw_lsid(command.lsid):
             deny = foreign_session(command)
             return Refusal(deny.rule, deny.code, deny.message)
+        if command.in_transaction and not self._rules.work.saw_statement(command):
+            deny = unknown_transaction(command, began_here=self._rules.work.tried(command))
+            return Refusal(deny.rule, deny.code, deny.message, labels=deny.labels)
         return None
 
     def _take_hello(self, command: Command, now: float, out: list[Action]) -> None:
@@ -478,6 +481,8 @@ class ProxyConnection(Streaming):
     def _note_work(self, turn: Turn, facts: ReplyFacts) -> None:
         """What the reply says of cursors and operations of this access session, before the client can know it."""
         work, command = self._rules.work, turn.command
+        if command.starts_transaction and facts.ok:
+            work.began(command)
         if facts.cursor_id:
             opened_by = turn.continues or turn.intent_seq
             work.saw_cursor(

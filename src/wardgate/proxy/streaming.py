@@ -187,7 +187,7 @@ class Streaming(Conduct):
         rest = upload.rest()
         out.append(Record(upload.seal(rest)))
         if upload.refusal is not None:
-            rule, code, message, _ = upload.refusal
+            rule, code, message, _, _ = upload.refusal
             out.append(Record(self._ledger.denied(command, rule, code, message, upload)))
             self._answer_refusal(turn, upload, code, message, now, out)
             return
@@ -225,7 +225,8 @@ class Streaming(Conduct):
     ) -> None:
         turn.upload = None
         if not turn.request.more_to_come and not self._client_gone:
-            self._give(error_reply(turn.request, self._next_id(), code, message), out)
+            labels = () if upload.refusal is None else upload.refusal.labels
+            self._give(error_reply(turn.request, self._next_id(), code, message, labels=labels), out)
         end = upload.refusal.end if upload.refusal is not None else None
         if end is not None or self._server_dropped:
             self._end(end or "request_refused", now, out)

@@ -51,6 +51,7 @@ class Refusal(NamedTuple):
     code: int
     message: str
     end: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 class Upload:

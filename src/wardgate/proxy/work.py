@@ -5,7 +5,9 @@ what to kill. All sets are bounded: what was not used for longest goes, which ca
 kill be missed (an idle logical session ends by itself after 30 minutes, an idle cursor after ten).
 
 Law: access sessions that share a MongoDB user are strangers to each other. MongoDB can't tell them apart, so whose a
-logical session is, is decided here: the first that uses it has it until it ends.
+logical session is, is decided here: the first that uses it has it until it ends. That holds within one gateway process;
+another instance of the gateway may serve a stranger too. So what can be read or finished is one's own only where its
+beginning was seen: a cursor by the reply that opened it, a transaction by the reply to its first statement.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple, TypeVar
 
+from ..command.facts import Command
 from ..policy.decide import SessionWork
 from ..rawbson import walk
 from ..wire.errors import RemoteProtocolError
@@ -55,7 +58,7 @@ class Claims:
 class WorkLog:
     """Live sets; `view` is what policy reads. A cursor stays one's own after it is exhausted."""
 
-    __slots__ = ("_claims", "_logical", "_open", "_opened", "_operations", "_raw", "view")
+    __slots__ = ("_claims", "_logical", "_open", "_opened", "_operations", "_raw", "_transactions", "view")
 
     def __init__(self, claims: Claims | None = None) -> None:
         self._claims = claims or Claims()
@@ -64,6 +67,7 @@ class WorkLog:
         self._opened: dict[int, int] = {}  # cursor: sequence number of the intent that opened it
         self._open: dict[int, OpenCursor] = {}
         self._operations: dict[int | str, None] = {}
+        self._transactions: dict[bytes, tuple[int, bool]] = {}  # of a logical session: its newest one, and if it began
         self.view = SessionWork(self._logical.keys(), self._opened.keys(), self._operations.keys())
 
     @property
@@ -102,6 +106,29 @@ class WorkLog:
             self._claims.release(uuid, self)
         self._logical.clear()
         self._raw.clear()
+
+    def saw_statement(self, command: Command) -> bool:
+        """A command of a transaction: whether it begins one, or belongs to one whose beginning was seen."""
+        place = _transaction(command)
+        if place is None:
+            return False
+        uuid, number = place
+        if command.starts_transaction:
+            if self._transactions.get(uuid) != (number, True):
+                _keep(self._transactions, uuid, (number, False))
+            return True
+        return self._transactions.get(uuid) == (number, True)
+
+    def tried(self, command: Command) -> bool:
+        """Whether the transaction of that command was to begin here, and did not."""
+        place = _transaction(command)
+        return place is not None and self._transactions.get(place[0]) == (place[1], False)
+
+    def began(self, command: Command) -> None:
+        """MongoDB has taken the first statement of a transaction: it is this access session's."""
+        place = _transaction(command)
+        if place is not None:
+            _keep(self._transactions, place[0], (place[1], True))
 
     def saw_cursor(self, cursor_id: int, member: str, database: str, collection: str, opened_by: int = 0) -> None:
         """A reply names this cursor as open; `opened_by` is the intent of the command that it answers."""
@@ -167,6 +194,12 @@ def _keep(kept: dict[T, U], key: T, value: U) -> None:
     kept[key] = value
     if len(kept) > _MOST:
         del kept[next(iter(kept))]
+
+
+def _transaction(command: Command) -> tuple[bytes, int] | None:
+    """Its logical session and its number; None where MongoDB would take it for none."""
+    uuid = None if command.lsid is None else _uuid(command.lsid)
+    return None if uuid is None or command.txn_number is None else (uuid, command.txn_number)
 
 
 def _uuid(raw: bytes) -> bytes | None:

@@ -33,10 +33,12 @@ class MongoCode(IntEnum):
     AUTHENTICATION_FAILED = 18
     INVALID_BSON = 22
     CURSOR_NOT_FOUND = 43
+    MAX_TIME_MS_EXPIRED = 50
     INVALID_NAMESPACE = 73
     MECHANISM_UNAVAILABLE = 334
     UNSUPPORTED_OP_QUERY_COMMAND = 352
     UNSUPPORTED_COMPRESSOR = 364
+    NO_SUCH_TRANSACTION = 251
     BSON_OBJECT_TOO_LARGE = 10334
     INTERRUPTED_BY_STEP_DOWN = 11602
     DUPLICATE_FIELD = 40413
@@ -67,10 +69,12 @@ _CODE_NAMES = {
     20: "IllegalOperation",
     22: "InvalidBSON",
     43: "CursorNotFound",
+    50: "MaxTimeMSExpired",
     59: "CommandNotFound",
     73: "InvalidNamespace",
     91: "ShutdownInProgress",
     189: "PrimarySteppedDown",
+    251: "NoSuchTransaction",
     334: "MechanismUnavailable",
     352: "UnsupportedOpQueryCommand",
     364: "UnsupportedCompressor",
