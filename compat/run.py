@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import secrets
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wardgate.testing.mongo import MongoDeployment
+from wardgate.testing.mongo import Login, MongoDeployment
 from wardgate.testing.stack import Access, Stack
 
 from . import report, views
@@ -65,6 +66,11 @@ def _folder() -> Any:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _logins() -> dict[str, Login]:
+    """Letters and digits only: Debian's libmongoc can't log in with other passwords (directly, that is)."""
+    return {name: Login(name, secrets.token_hex(12)) for name in ("root", "rw", "ro")}
 
 
 def run_list(client: Client, uri: str, ground: Ground, rows: Sequence[str] | None) -> list[dict[str, Any]]:
@@ -159,7 +165,7 @@ def run(
         stack.up()
         grounds = []
         for name in names:
-            deployment = ends.enter_context(MongoDeployment(DEPLOYMENTS[name]))
+            deployment = ends.enter_context(MongoDeployment(DEPLOYMENTS[name], logins=_logins()))
             stack.add_resource(name, deployment)
             stack.add_account(ACCOUNT, name, deployment.rw)
             access = stack.access(name, ACCOUNT, "12h")
