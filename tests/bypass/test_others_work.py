@@ -50,7 +50,10 @@ def test_a_foreign_cursor_does_not_become_ones_own_by_reading_it() -> None:
     "document",
     [
         {
-            **{"insert": "orders", "documents": [{}], "txnNumber": bson.Int64(1), "autocommit": False},
+            "insert": "orders",
+            "documents": [{}],
+            "txnNumber": bson.Int64(1),
+            "autocommit": False,
             "startTransaction": True,
         },
         {"insert": "orders", "documents": [{}], "txnNumber": bson.Int64(1)},
