@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wardgate.audit import codec
 from wardgate.audit.codec import CHUNK_BYTES, INLINE_BYTES, Assembler, CodecError, decode, encode
 from wardgate.audit.records import BodyChunk, CommandIntent, CommandOutcome, Malformed, Record
 
@@ -29,6 +30,55 @@ def test_a_record_is_plain_bson(record: Record) -> None:
     document = bson.decode(encode(record, AT, 1)[0])
     assert document["at"] == AT
     assert set(document) - {"kind", "at"} <= set(type(record).__dataclass_fields__)
+
+
+_name = st.text(max_size=6) | st.just("x" * 500)
+_number = st.integers(min_value=-(1 << 63), max_value=(1 << 63) - 1) | st.just(0)
+_usual_intent = st.builds(
+    CommandIntent,
+    connection=_number,
+    request_id=_number,
+    database=_name,
+    collection=st.none() | _name,
+    command=_name,
+    effect=st.sampled_from(("read", "write")),
+    body=st.sampled_from((b"", bson.encode({"ping": 1}))),
+    bytes_in=_number,
+    client_app=st.none() | _name,
+    rule=st.none() | st.just(""),
+    continues=st.none() | st.just(0),
+)
+_usual_outcome = st.builds(
+    CommandOutcome,
+    intent_seq=_number,
+    ok=st.none() | st.floats(allow_nan=False),
+    code=st.none() | st.just(0),
+    documents=st.none() | _number,
+    bytes_out=_number,
+    duration_us=_number,
+    unacknowledged=st.booleans(),
+    error=st.none() | st.just(""),
+    more=st.booleans(),
+    modified=st.none() | st.just(0),
+    upserted=st.none() | st.just(0),
+    write_errors=st.sampled_from((0, 1)),
+)
+
+
+@given(record=_usual_intent | _usual_outcome | any_record, at_us=st.integers(min_value=0, max_value=1 << 60))
+def test_the_quick_way_gives_the_same_bytes(record: Record, at_us: int) -> None:
+    assert encode(record, at_us, 1) == [codec._document(record, at_us)]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        CommandIntent(1, 2, "shop", "orders", "find", "read", bson.encode({"find": "orders"}), 99, client_app="app"),
+        CommandOutcome(5, 1.0, documents=1, bytes_out=300, duration_us=900),
+    ],
+)
+def test_what_every_command_writes_goes_the_quick_way(record: Record) -> None:
+    assert codec._QUICK[type(record)](record, AT) == codec._document(record, AT)
 
 
 def _intent(body: bytes, sequences: tuple[tuple[str, bytes], ...] = ()) -> CommandIntent:

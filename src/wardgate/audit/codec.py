@@ -14,6 +14,7 @@ limit. New fields and kinds may be added; an unknown kind is an error, since a r
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import operator
 import struct
@@ -27,12 +28,13 @@ from ..errors import WardgateError
 from ..rawbson import walk
 from . import records
 from .parts import PartsBroken, open_parts
-from .records import BodyChunk, CommandIntent, Denied, Record, Streamed, UploadPart
+from .records import BodyChunk, CommandIntent, CommandOutcome, Denied, Record, Streamed, UploadPart
 
 INLINE_BYTES: Final = 1024 * 1024
 CHUNK_BYTES: Final = 1024 * 1024
 TEXT_BYTES: Final = 1024
 ERROR_BYTES: Final = 8192
+_NAMES: Final = 400  # characters of all names of a command together; MongoDB's own limits are below
 
 _WITH_BODY: Final = (CommandIntent, Denied)
 _I32 = struct.Struct("<i")
@@ -76,7 +78,10 @@ class Entry(NamedTuple):
 
 def encode(record: Record, at_us: int, seq: int) -> list[bytes]:
     """The documents of `record`, which will have the sequence numbers `seq`, `seq` + 1, …"""
-    return list(encode_each(record, at_us, seq)) if is_cut(record) else [_document(record, at_us)]
+    if is_cut(record):
+        return list(encode_each(record, at_us, seq))
+    quick = _QUICK.get(type(record))
+    return [(quick and quick(record, at_us)) or _document(record, at_us)]
 
 
 def is_cut(record: Record) -> bool:
@@ -201,6 +206,70 @@ def _shape(kind: str, cls: type[Any]) -> tuple[bytes, tuple[_Field, ...]]:
 
 
 _SHAPES: Final = {cls: _shape(kind, cls) for kind, cls in _KINDS.items()}
+
+
+# --- writing what every command writes ------------------------------------------------------------------------------
+#
+# An intent and an outcome without anything unusual, in one piece: a third of the time of the way over all fields. The
+# bytes are the same, and the tests compare them.
+
+
+def _heads(kind: str, *names: str) -> tuple[struct.Struct, list[bytes]]:
+    """A document's length, its kind and time, and numbers with these names: how they are packed, and all their keys."""
+    keys = [b"\x02kind\0" + _text(kind, TEXT_BYTES) + b"\x12at\0", *(name.encode() + b"\0" for name in names)]
+    return struct.Struct("<i" + "".join(f"{len(key)}sq" for key in keys)), keys
+
+
+_INTENT, (_INTENT_AT, _CONNECTION, _REQUEST_ID) = _heads("intent", "\x12connection", "\x12request_id")
+_OUTCOME, (_OUTCOME_AT, _INTENT_SEQ) = _heads("outcome", "\x12intent_seq")
+_OK = b"\x01ok\0"
+_REST_NAMES = (b"\x12documents\0", b"\x12bytes_out\0", b"\x12duration_us\0")
+_REST = struct.Struct(f"<{len(_OK)}sd" + "".join(f"{len(name)}sq" for name in _REST_NAMES) + "x")
+_BYTES_IN = struct.Struct("<10sq")
+
+
+@functools.lru_cache(1024)
+def _names(database: str, collection: str | None, command: str, effect: str, client_app: str | None) -> list[bytes]:
+    """Before the body and behind it. The same few come again and again."""
+    found = (("database", database), ("collection", collection), ("command", command), ("effect", effect))
+    before = b"".join(
+        b"\x02" + name.encode() + b"\0" + _text(value, TEXT_BYTES) for name, value in found if value is not None
+    )
+    return [before, b"\0" if client_app is None else b"\x02client_app\0" + _text(client_app, TEXT_BYTES) + b"\0"]
+
+
+def _quick_intent(record: CommandIntent, at_us: int) -> bytes | None:
+    if record.sequences or record.masked or not record.body or record.rule is not None:
+        return None
+    if record.streamed is not None or record.continues is not None:
+        return None
+    database, collection, command, client_app = record.database, record.collection, record.command, record.client_app
+    if len(database) + len(collection or "") + len(command) + len(client_app or "") > _NAMES:
+        return None  # what a hostile peer may make long is not remembered
+    before, behind = _names(database, collection, command, record.effect, client_app)
+    size = _INTENT.size + len(before) + 6 + len(record.body) + _BYTES_IN.size + len(behind)
+    head = _INTENT.pack(size, _INTENT_AT, at_us, _CONNECTION, record.connection, _REQUEST_ID, record.request_id)
+    bytes_in = _BYTES_IN.pack(b"\x12bytes_in\0", record.bytes_in)
+    return b"".join((head, before, b"\x03body\0", record.body, bytes_in, behind))
+
+
+def _quick_outcome(record: CommandOutcome, at_us: int) -> bytes | None:
+    ok, documents, bytes_out, took = record.ok, record.documents, record.bytes_out, record.duration_us
+    if ok is None or documents is None or not bytes_out or not took or record.code is not None or record.more:
+        return None
+    if record.error is not None or record.modified is not None or record.upserted is not None:
+        return None
+    if record.write_errors or record.unacknowledged:
+        return None
+    first, second, third = _REST_NAMES
+    head = _OUTCOME.pack(_OUTCOME.size + _REST.size, _OUTCOME_AT, at_us, _INTENT_SEQ, record.intent_seq)
+    return head + _REST.pack(_OK, ok, first, documents, second, bytes_out, third, took)
+
+
+_QUICK: Final[dict[type[Any], Callable[[Any, int], bytes | None]]] = {
+    CommandIntent: _quick_intent,
+    CommandOutcome: _quick_outcome,
+}
 
 
 # --- reading ------------------------------------------------------------------------------------------------------
