@@ -73,9 +73,13 @@ class Failure:
         return self.kind == "MongoNetworkError" and not self.labels
 
     @property
-    def hidden_by_mongod(self) -> bool:
-        """A step-down that mongod 6.0 tells inside `writeErrors` of an `ok: 1`, where no driver looks for a retry."""
-        return self.code == 189 and self.op in WRITES and "writing to" in self.message
+    def mongods_own(self) -> bool:
+        """What mongod 6.0 says in an election and no driver repeats, directly as well, where it comes at that moment.
+
+        189 inside `writeErrors` of an `ok: 1`: a step-down under a write. 211: a member that has just started, or has
+        just been elected, does not know yet the keys by which cluster times are signed.
+        """
+        return self.code == 211 or (self.code == 189 and self.op in WRITES and "writing to" in self.message)
 
 
 @dataclass(slots=True)
@@ -196,4 +200,4 @@ def strange(seen: Seen, direct: Iterable[Seen], *, cut: bool) -> Counter[str]:
     """
     usual = {name for each in direct for name in each.kinds()}
     odd = [each for each in seen.failures if not each.expected and each.name not in usual]
-    return Counter(each.name for each in odd if not (cut and each.dropped_by_node) and not each.hidden_by_mongod)
+    return Counter(each.name for each in odd if not (cut and each.dropped_by_node) and not each.mongods_own)

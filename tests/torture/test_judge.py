@@ -101,7 +101,9 @@ def test_what_node_loses_when_connections_are_cut() -> None:
     assert strange(seen(lost), [seen()], cut=False)
 
 
-def test_a_step_down_that_mongod_hides_in_write_errors() -> None:
+def test_what_mongod_says_in_an_election() -> None:
+    young = line("secondaryRead", "r-1", kind="OperationFailure", code=211)
+    assert not strange(seen(young), [seen()], cut=False)
     hidden = line("insertOne", "w-1", kind="WriteError", code=189, message="Not primary while writing to a.b")
     assert not strange(seen(hidden), [seen()], cut=False)
     assert strange(seen({**hidden, "op": "find"}), [seen()], cut=False)
