@@ -43,7 +43,7 @@ def build(records: RecordService) -> APIRouter:
         session_id: str,
         actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_RECORD_READ, within=True))],
         page: Annotated[Paging, Depends(paging)],
-        wait_s: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="How long to wait for something.")] = 20.0,
+        wait_s: Annotated[float, Query(ge=0, le=LONGEST_WAIT, description="How long to wait for something.")] = 0.0,
     ) -> Page[Record]:
         """What comes next in a session that goes on, waited for; `next` is null when it is over and all is here."""
         return await records.follow(actor, session_id, page, wait_s)
@@ -74,7 +74,7 @@ def build(records: RecordService) -> APIRouter:
     async def export_session(
         session_id: str,
         actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_RECORD_READ, within=True))],
-        form: Annotated[ExportFormat, Query(alias="format")],
+        form: Annotated[ExportFormat, Query(alias="format")] = ExportFormat.JSONL,
     ) -> StreamingResponse:
         """A session as a file: a bundle that can be verified offline, JSON lines, a script for mongosh, or a table."""
         pieces = await records.export(actor, session_id, form)
