@@ -393,7 +393,13 @@ class Pump:
         if self._recorder.durable() >= self._seq:
             self._pending.append(lambda: self.machine.durable(monotonic()))
             return
-        self._recorder.when_durable(self._seq, lambda: self.feed(lambda: self.machine.durable(monotonic())))
+
+        def go_on() -> None:
+            # Through the loop: the sync may be done within `kick`, and whoever sends a thousand such requests at once
+            # must not keep everybody else waiting for all of them.
+            self._loop.call_soon(self.feed, lambda: self.machine.durable(monotonic()))
+
+        self._recorder.when_durable(self._seq, go_on)
         self._recorder.kick()
 
     # --- login ----------------------------------------------------------------------------------------------------

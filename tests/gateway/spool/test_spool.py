@@ -29,6 +29,7 @@ from wardgate.audit.records import (
     SessionNotice,
 )
 from wardgate.errors import WardgateError
+from wardgate.gateway.spool import committer
 from wardgate.gateway.spool import segment as segments
 from wardgate.gateway.spool.epoch import EpochRecorder
 from wardgate.gateway.spool.segment import Segment
@@ -265,7 +266,10 @@ async def test_room_comes_back_when_segments_go(tmp_path: Path) -> None:
         recorder.append(intent(2000))
 
 
-async def test_who_waits_alone_on_a_quick_disk_is_not_handed_over(tmp_path: Path) -> None:
+async def test_who_waits_alone_on_a_quick_disk_is_not_handed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "_SLOW", 60.0)  # a busy machine is no slow disk
     threads: list[str] = []
 
     def sync(fd: int) -> None:
@@ -283,7 +287,18 @@ async def test_who_waits_alone_on_a_quick_disk_is_not_handed_over(tmp_path: Path
         assert recorder.durable() == seq
         assert threads == [threading.main_thread().name]
 
+        seq = recorder.append(intent())  # a write that nobody will answer waits for its own sync
+        recorder.kick()
+        assert recorder.durable() == seq
+        assert threads == [threading.main_thread().name] * 2
+        recorder.append(replace(outcome(seq), ok=None, unacknowledged=True))
+
         others = recorder.append(intent())  # somebody else's command is under way: now there is a group to wait for
+        seq = recorder.append(intent())
+        recorder.kick()
+        assert recorder.durable() < seq
+        await durable(recorder, recorder.append(outcome(seq)))
+        assert len(threads) > 2
         seq = recorder.append(outcome(recorder.append(intent())))
         assert recorder.durable() < seq
         await durable(recorder, recorder.append(outcome(others)))

@@ -58,8 +58,8 @@ class Shelf(Protocol):
     def write(self, epoch: EpochRecorder, frames: list[bytes], seq: int) -> None:
         """Hand the frames to the kernel; RecordingFailed."""
 
-    def sync_soon(self) -> None:
-        """Sync in this iteration of the loop."""
+    def sync_soon(self, waiting: int = 0) -> None:
+        """Sync in this iteration of the loop; `waiting` of the intents under way are waited for themselves."""
 
     def sync_later(self) -> None:
         """Sync within a few milliseconds."""
@@ -179,7 +179,7 @@ class EpochRecorder:
     def kick(self) -> None:
         """See `Recorder.kick`."""
         if self._durable < self._seq:
-            self._spool.sync_soon()
+            self._spool.sync_soon(waiting=1)
 
     def slow(self) -> bool:
         """See `Recorder.slow`."""

@@ -256,11 +256,12 @@ class Spool:
         epoch.backlog.bytes += len(frame)
         return segment
 
-    def sync_soon(self) -> None:
-        """Sync now if no command is under way anywhere; else at the end of this iteration of the loop, with all that
-        is written in it: alone, nobody would join the group; in a crowd, most do."""
-        if self.in_flight == 0:
-            self._sync_now()
+    def sync_soon(self, waiting: int = 0) -> None:
+        """Sync now if no command is under way anywhere but those `waiting` for this very sync; else at the end of this
+        iteration of the loop, with all that is written in it: alone, nobody would join the group; in a crowd, most do.
+        """
+        if self.in_flight <= waiting:
+            self._sync_now(waiting)
         elif not self._soon:
             self._soon = True
             self.loop.call_soon(self._sync_now)
@@ -272,10 +273,10 @@ class Spool:
             if self._later is None:
                 self._later = self.loop.call_later(_LAZY, self._sync_oldest)
 
-    def _sync_now(self) -> None:
+    def _sync_now(self, waiting: int = 0) -> None:
         self._soon = False
         self._oldest = None
-        if not self._closed and not (self.in_flight == 0 and self._committer.sync_here()):
+        if not self._closed and not (self.in_flight <= waiting and self._committer.sync_here()):
             self._committer.request()
 
     def _sync_oldest(self) -> None:
