@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -376,6 +377,36 @@ async def test_an_instance_that_is_revoked_is_cut_and_the_other_serves(lab: Any,
     await until(lambda: not stream.usable)
     assert other.usable
     assert (await dialler.open(DATA_ALPN)).instance == second
+
+
+async def test_who_reads_a_token_off_the_wire_can_keep_out_that_session_only(make_lab: Any) -> None:
+    lab = await make_lab(replace(DEFAULT, half_open_per_address=3))
+    victim, other = fresh.new_id(Kind.SESSION), fresh.new_id(Kind.SESSION)
+    hello = client_hello_of(lab.sni(victim))
+    host, port = dial.split_address(lab.relay_address.address)
+    held = [socket.create_connection((host, port)) for _ in range(3)]
+    try:
+        for sock in held:
+            sock.sendall(hello)  # and no more: the handshake waits for its deadline
+        await until(lambda: lab.door.statistics()["half_open"] == 3)
+        assert (await opening_fails(lab, victim)).code in ("gateway_unreachable", "stream_refused")
+        assert lab.door.statistics()["refused"]["too_many_half_open"] == 1
+        stream = await lab.dialler(other).open(DATA_ALPN)
+        assert await lab.echo(stream, b"through") == b"through"
+    finally:
+        for sock in held:
+            sock.close()
+
+
+def client_hello_of(server_name: str) -> bytes:
+    """The first flight of a TLS client that asks for `server_name`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(incoming, outgoing, server_hostname=server_name)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
 
 
 async def test_a_route_that_is_silent_does_not_hold_up_the_next(lab: Any, session_id: str) -> None:

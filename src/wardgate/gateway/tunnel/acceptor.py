@@ -4,7 +4,9 @@ Whose certificate is it (a session's, for this very gateway)? What for (an ALPN 
 answer)? Only then the handler gets the stream, in the same call, before a byte of it was read.
 
 Law: what has not passed all three is aborted and counted by its rule; until then it is half-open, under a deadline and
-a cap, and nothing that it sends is looked at.
+two caps, and nothing that it sends is looked at but the name it asks for. A relay is one address for all its peers, so
+what comes by one is counted by its route token instead: that travels in clear, and whoever reads it off the wire can
+keep out the session it belongs to, and no other.
 """
 
 from __future__ import annotations
@@ -22,10 +24,12 @@ from ...net import logs
 from ...net.dial import reset_on_close
 from ...net.halfopen import HalfOpen
 from ...net.machine import MachineIdentity
+from ...net.peek import PeerGoneError, peek
 from ...net.stream import EarlyProtocol
 from ...net.tls import server_context
 from ...numbers import Numbers
-from ...tunnel import frames
+from ...tunnel import client_hello, frames
+from ...tunnel.client_hello import ClientHello
 from ...tunnel.names import (
     CONTROL_ALPN,
     STREAM_ALPNS,
@@ -34,6 +38,7 @@ from ...tunnel.names import (
     SessionIdentity,
     peer_certificate,
 )
+from ...tunnel.route import parse_server_name
 
 _log = logs.get("tunnel")
 _SHUTDOWN = 2.0
@@ -84,7 +89,7 @@ class Acceptor:
         self._handler = handler
         self._numbers = numbers
         self._read: dict[bytes, PeerCertificate] = {}
-        self._relayed = HalfOpen(numbers.half_open_total, None)  # a relay is one address for all its peers
+        self._relayed = HalfOpen(numbers.half_open_total, numbers.half_open_per_address)
         self._direct = HalfOpen(numbers.half_open_total, numbers.half_open_per_address)
         self._handshakes: set[asyncio.Task[None]] = set()
         self.accepted = 0
@@ -103,8 +108,8 @@ class Acceptor:
 
     def accept(self, sock: socket.socket, peer: str, *, direct: bool = False) -> None:
         """Begin the handshake on `sock`, which is ours from now on. `peer` is an address, or the relay's name."""
-        room = self._direct if direct else self._relayed
-        if not room.enter(peer):
+        room, counted = (self._direct, peer) if direct else (self._relayed, _token(sock))
+        if not room.enter(counted):
             self.refused[Refusal.HALF_OPEN] += 1
             reset_on_close(sock)
             sock.close()
@@ -112,7 +117,7 @@ class Acceptor:
         task = asyncio.get_running_loop().create_task(self._handshake(sock, peer))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
-        task.add_done_callback(lambda _: room.leave(peer))
+        task.add_done_callback(lambda _: room.leave(counted))
 
     async def close(self) -> None:
         """Break off the handshakes that are under way."""
@@ -190,6 +195,17 @@ class Acceptor:
             transport.close()
         else:
             transport.abort()
+
+
+def _token(sock: socket.socket) -> str:
+    """The route token that the peer asked the relay with; all whose ClientHello is not here whole are one."""
+    try:
+        data = peek(sock, client_hello.LIMIT)
+    except PeerGoneError:
+        return ""
+    hello = None if data is None else client_hello.parse(data)
+    name = parse_server_name(hello.server_name or "") if isinstance(hello, ClientHello) else None
+    return "" if name is None else name.token
 
 
 class _Handshaken(EarlyProtocol):
