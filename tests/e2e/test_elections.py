@@ -6,6 +6,7 @@ stream. Nothing here is judged by the clock.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 from pymongo import MongoClient
+from pymongo.errors import PyMongoError
 
 from torture import faults
 from torture.elections import Line, outage
@@ -89,6 +91,33 @@ def test_a_client_that_is_killed_takes_its_operation_along(one: World, tmp_path:
         wait(lambda: operations(one, access.session_id, "$where"), 30)
         client.kill()
         wait(lambda: not operations(one, access.session_id, "$where"), 20)
+
+
+def test_commands_that_wait_are_told_why_their_session_ends(stack: Stack, one: World) -> None:
+    """The local proxy hears of the end only after its clients did: it drops them by it."""
+    access = one.open()
+    with one.deployment.client() as root:
+        root.torture.things.update_one({"_id": 1}, {"$set": {"n": 1}}, upsert=True)
+    told: list[str] = []
+
+    def slow() -> None:
+        with Client(access.uri, retryReads=False) as client:
+            try:
+                list(client.torture.things.find({"$where": "sleep(30000) || true"}))
+            except PyMongoError as error:
+                told.append(f"{getattr(error, 'code', None)} {error}")
+
+    threads = [threading.Thread(target=slow) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    wait(lambda: len(operations(one, access.session_id, "$where")) == len(threads), 60)
+    stack.wardgate.run("pam", "session", "terminate", access.session_id)
+    for thread in threads:
+        thread.join(30)
+    assert len(told) == len(threads)
+    assert all(each.startswith("13 wardgate: the access session was terminated") for each in told), told
+    access.process.wait(15)
+    wait(lambda: not operations(one, access.session_id), 15)
 
 
 def test_a_killed_gateway_forgets_nothing_that_it_let_out(stack: Stack, one: World, tmp_path: Path) -> None:
