@@ -209,6 +209,14 @@ def test_an_error_reply_passes_unchanged_and_is_recorded(warm: Playbook) -> None
     assert warm.to_client == answer
 
 
+def test_a_login_that_ran_out_is_no_business_of_the_client(warm: Playbook) -> None:
+    warm.client(command({"find": "orders"}, 7))
+    lines = warm.server(reply(7, ok=0.0, code=391, errmsg="reauthenticate"))
+    assert lines == ["record outcome ok=0 code=391", "abort server", "record closed login_expired", "close client"]
+    assert not warm.to_client
+    assert warm.state() == "CLOSED"
+
+
 def test_kind_1_sections_in_any_order_reach_the_record(warm: Playbook) -> None:
     sections = [
         sequence_section("documents", [{"a": 1}, {"a": 2}]),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
+from typing import Final
 
 from ..command.facts import Command, parse
 from ..policy.decide import Deny, decide, foreign_session, unknown_transaction
@@ -54,6 +55,8 @@ from .streaming import Streaming
 from .turn import HELLO_REPLY_BYTES, Turn
 from .upload import Refusal
 from .work import own_operations
+
+REAUTHENTICATION_REQUIRED: Final = 391
 
 
 class ProxyConnection(Streaming):
@@ -472,6 +475,12 @@ class ProxyConnection(Streaming):
             self._broken_server(facts.malformed, tail, now, out)
             return
         out.append(Record(turn.outcome(facts, now)))
+        if facts.code == REAUTHENTICATION_REQUIRED and not facts.ok and not turn.begun:
+            # Our own login (an OIDC token) ran out, and the command did not run. The client has nothing to log in with;
+            # on a lost connection it comes again, and the gateway logs in anew.
+            self._move(State.REQUEST)
+            self._end("login_expired", now, out)
+            return
         self._give(tail, out)
         self._note_work(turn, facts)
         self._used(turn.command, now)
