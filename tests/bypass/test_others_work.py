@@ -145,7 +145,8 @@ def test_a_transaction_does_not_become_ones_own_by_failing_to_begin_it() -> None
     _, thief = elsewhere()
     thief.client(command(START, 7))
     thief.server(reply(7, ok=0.0, code=50911, errmsg="in progress"))
-    for document in ({"find": "orders"}, {"commitTransaction": 1}):
+    statements: list[dict[str, object]] = [{"find": "orders"}, {"commitTransaction": 1}]
+    for document in statements:
         answer = thief.client(command({**document, **TRANSACTION}, 8, database="admin"))
         assert answer[0].startswith(DENIED)
         assert "code=251" in answer[0]
@@ -158,7 +159,8 @@ def test_a_transaction_of_ones_own_goes_on_over_all_connections() -> None:
         each.ready()
     one.client(command(START, 7))
     one.server(reply(7))
-    for number, document in enumerate(({"find": "orders"}, {"commitTransaction": 1}, {"commitTransaction": 1}), 8):
+    statements: list[dict[str, object]] = [{"find": "orders"}, {"commitTransaction": 1}, {"commitTransaction": 1}]
+    for number, document in enumerate(statements, 8):
         answer = other.client(command({**document, **TRANSACTION}, number, database="admin"))
         assert answer[0].startswith("record intent")
         other.server(reply(number))
