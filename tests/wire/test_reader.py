@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardgate.wire.header import Header, header_of
+from wardgate.wire.header import HEADER, Header, header_of
 from wardgate.wire.reader import FramingError, MessageReader, Piece, PieceReader
 
 LIMIT = 4096
@@ -131,3 +131,50 @@ def test_header_and_pieces_by_hand() -> None:
     assert reader.feed(one[:19]) == []
     assert reader.feed(one[19:21]) == [Piece(Header(22, -3, 0, 1), one[:21], False)]
     assert reader.feed(one[21:]) == [Piece(None, b"f", True)]
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        bytes.fromhex("16030102000100") + bytes(9),  # a TLS ClientHello of 512 bytes: a “length” of 33 MB
+        bytes.fromhex("1603010002") + bytes(11),
+        b"GET / HTTP/1.1\r\n",
+        b"SSH-2.0-OpenSSH_",
+        b"HELO",
+        b"\x0f\0\0\0",
+        b"\xff\xff\xff\xff",
+    ],
+)
+def test_other_protocols_are_known_by_their_first_bytes(first: bytes) -> None:
+    for cut in range(len(first)):
+        reader = MessageReader(48_000_000)
+        reader.feed(first[:cut])
+        reader.feed(first[cut:])
+        with pytest.raises(FramingError):  # at the sixteenth byte at the latest, whatever “length” they begin with
+            reader.next()
+
+
+def test_a_large_message_is_left_to_whoever_streams_it() -> None:
+    message = HEADER.pack(100, 7, 0, 2013) + bytes(84)
+    reader = MessageReader(48_000_000, 50)
+    assert reader.take(message + b"behind") is None
+    assert reader.large
+    assert reader.next() is None
+    assert reader.begin(20) == message[:20]
+    taken = b""
+    while len(taken) < 100:
+        taken += reader.some(min(7, 100 - len(taken)))
+    assert taken == message
+    assert not reader.large
+    assert reader.rest() == b"behind"
+    assert reader.some(5) == b""
+
+
+def test_bytes_that_are_put_back_come_again() -> None:
+    reader = MessageReader(48_000_000, 50)
+    small = HEADER.pack(20, 7, 0, 2013) + bytes(4)
+    reader.feed(small + small)
+    first = reader.next()
+    assert first == small
+    reader.unread(first)
+    assert (reader.next(), reader.next(), reader.next()) == (small, small, None)
