@@ -107,7 +107,7 @@ async def test_the_lease_names_the_mechanism_and_the_policy(
     assert secrets is not None
     assert secrets.credentials == credentials
     assert answer.json()["target"] == order.target.model_dump(mode="json")
-    assert answer.json()["policy"] == {"allow_admin": True}
+    assert answer.json()["policy"] == {"allow_admin": True, "idle_timeout_s": 1_800}
 
 
 # --- ends -------------------------------------------------------------------------------------------------------------
