@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
+from wardgate.testing.mongo import MongoDeployment
 from wardgate.testing.stack import Access, Stack
 
 pytestmark = pytest.mark.slow
@@ -48,15 +49,14 @@ def growth(stack: Stack) -> Callable[[Callable[[], object]], int]:
 
 
 @pytest.fixture
-def opened(access: Any) -> Iterator[tuple[Access, Client]]:
+def opened(access: Any, mongod_rs1: MongoDeployment) -> Iterator[tuple[Access, Client]]:
     """A session and a client that has done a little of everything."""
     session: Access = access()
-    with Client(session.uri) as client:
-        client.drop_database("memory")
+    with Client(session.uri) as client, mongod_rs1.client() as direct:
         client.memory.warm.insert_many([{"x": BLOB[:1000]} for _ in range(10)])
         assert len(list(client.memory.warm.find())) == 10
         yield session, client
-        client.drop_database("memory")
+        direct.drop_database("memory")
 
 
 def test_an_insert_of_47_megabytes(stack: Stack, opened: Any, growth: Any) -> None:
