@@ -20,8 +20,8 @@ from .clients import Client
 DEPLOYMENTS: Mapping[str, Shape] = {"standalone": STANDALONE, "rs1": RS1, "rs3": RS3}
 
 # In views other than the first, and there only on the newest version of each client.
-CORE_WORDS = ("CRUD", "connect", "bulk writes", "transactions: commit", "change streams: coll", "hello", "pool of 20",
-              "retryable writes: txn", "cursors", "read preferences", "discovery", "error documents")  # fmt: skip
+CORE_WORDS = ("CRUD", "connect", "bulk writes", "transactions: commit", "change streams", "hello", "retryable writes: ",
+              "cursor", "read preference", "discovery", "error documents", "prompt", "rs.status", "show")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,8 @@ sub fault {
     return { error => 'perl', message => "$error" } unless blessed $error;
     my $message = $error->can('message') ? $error->message : "$error";
     $message =~ s/cursor id \d+/cursor id N/g;
+    $message =~ s/Executor error during \w+( command)? :: caused by :: //;
+    $message =~ s/(closed by remote server:).*/$1/s;
     $message =~ s/ at \S+ line \d+.*//s;
     return { error => ref $error, message => $message, ($error->can('code') ? (code => 0 + ($error->code // 0)) : ()) };
 }

@@ -1,0 +1,32 @@
+"""What a run of a driver's own tests says of wardgate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compat.suite import Outcome, lost, read_report
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="test.test_x.TestX" name="test_good"/>
+<testcase classname="test.test_x.TestX" name="test_bad"><failure message="AssertionError: 1 != 2"/></testcase>
+<testcase classname="test.test_x.TestX" name="test_off"><skipped message="needs a mongos"/></testcase>
+<testcase classname="test.test_x.TestX" name="test_setup"><error message="no server"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_outcomes_of_a_report(tmp_path: Path) -> None:
+    (tmp_path / "report.xml").write_text(REPORT)
+    found = read_report(tmp_path / "report.xml")
+    assert {name.rpartition("::")[2]: outcome.state for name, outcome in found.items()} == {
+        "test_good": "passed",
+        "test_bad": "failed",
+        "test_off": "skipped",
+        "test_setup": "failed",
+    }
+
+
+def test_only_what_passes_directly_can_be_lost() -> None:
+    passed, failed, skipped = Outcome("passed"), Outcome("failed"), Outcome("skipped", "why")
+    direct = {"a": passed, "b": passed, "c": failed, "d": skipped, "e": passed}
+    through = {"a": passed, "b": skipped, "c": failed, "d": failed}
+    assert lost(direct, through) == {"b": skipped, "e": Outcome("failed", "did not run")}
