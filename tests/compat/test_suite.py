@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from compat.suite import Outcome, lost, read_report
+from compat.suite import Outcome, lost, read_report, reason
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="test.test_x.TestX" name="test_good"/>
@@ -30,3 +30,11 @@ def test_only_what_passes_directly_can_be_lost() -> None:
     direct = {"a": passed, "b": passed, "c": failed, "d": skipped, "e": passed}
     through = {"a": passed, "b": skipped, "c": failed, "d": failed}
     assert lost(direct, through) == {"b": skipped, "e": Outcome("failed", "did not run")}
+
+
+def test_what_wardgate_answers_itself_is_excused_and_nothing_else() -> None:
+    start = "test.asynchronous.test_command_logging.TestCommandLoggingRedactedCommands::test_"
+    assert reason(f"{start}network_error_in_response_to_saslStart_is_not_redacted") is not None
+    assert reason(f"{start}authenticate_command_and_resulting_server-generated_error_are_redacted") is not None
+    assert reason(f"{start}hello_with_speculative_authenticate_is_redacted") is None
+    assert reason("test.test_collection.TestCollection::test_insert_one") is None
