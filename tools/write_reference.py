@@ -137,7 +137,7 @@ def command_blocks() -> str:
 def _command(path: str, command: click.Command) -> str:
     arguments = [each for each in command.params if isinstance(each, click.Argument) and each.nargs != -1]
     options = [each for each in command.params if isinstance(each, click.Option) and not each.hidden]
-    usage = " ".join([path, *(each.human_readable_name for each in arguments), *map(_usage, options)])
+    usage = " ".join([path, *map(_argument, arguments), *map(_usage, options)])
     lines = [f"### {path}", "", inspect.cleandoc(command.help or "").strip(), "", "```", *_wrapped(usage), "```", ""]
     own = [each for each in options if each.help not in SHARED]
     if own:
@@ -145,6 +145,11 @@ def _command(path: str, command: click.Command) -> str:
         lines += [f"| {_names(each)} | {_help(each)} |" for each in own]
         lines.append("")
     return "\n".join(lines)
+
+
+def _argument(argument: click.Argument) -> str:
+    name = argument.human_readable_name
+    return name if argument.required else f"[{name}]"
 
 
 def _usage(option: click.Option) -> str:

@@ -149,12 +149,10 @@ def test_ctrl_c_in_mongosh_is_mongoshs(on_terminal: Any, mongosh: Path) -> None:
     screen.expect("BUSY")
     screen.type(CTRL_C)
     screen.expect("Stopping execution|interrupted")
-    screen.expect("test> $")
+    screen.expect("> $")
     screen.type("'ali' + 've'\n")
-    screen.expect("\nalive")
-    screen.type(".exit\n")
-    assert screen.wait() == 0
-    assert "(client_closed)" in screen.screen
+    screen.expect("\nalive")  # and has not heard of the end of a session
+    assert "wardgate: session" not in screen.screen
 
 
 def test_mongosh_asks_for_the_password_that_is_in_no_argument(on_terminal: Any, mongosh: Path) -> None:
@@ -180,6 +178,16 @@ def test_the_screen_of_a_session_and_ctrl_c(on_terminal: Any) -> None:
     screen.type(CTRL_C)
     screen.expect(r"Session ended \(client_closed\)")
     assert screen.wait() == 0
+
+
+@pytest.mark.parametrize("client", [[], ["--", "sleep", "1000"]])
+def test_a_terminal_that_is_closed_ends_the_session(stack: Stack, on_terminal: Any, client: list[str]) -> None:
+    screen: Terminal = on_terminal(*client)
+    session_id = screen.expect(r"ses_\w{26}", 60)[0]
+    screen.hang_up()
+    assert screen.wait() == 0
+    session = stack.session(session_id)
+    assert (session["status"], session["end_reason"]) == ("ended", "client_closed")
 
 
 # --- sockets and a single port

@@ -82,6 +82,11 @@ class Terminal:
             if not self._read(deadline):
                 raise TerminalError("not_shown", f"“{pattern}” did not appear. The screen:\n{self.screen}")
 
+    def hang_up(self) -> None:
+        """Close the terminal, as a window is closed."""
+        os.close(self._master)
+        self._master = -1
+
     def foreground(self) -> int:
         """The process group that has the terminal."""
         return os.tcgetpgrp(self._master)
@@ -112,10 +117,14 @@ class Terminal:
             except TerminalError:
                 os.kill(self.pid, signal.SIGKILL)
                 self.wait(10)
-        os.close(self._master)
+        if self._master >= 0:
+            os.close(self._master)
 
     def _read(self, deadline: float) -> bool:
         """Take what comes before `deadline`; False if nothing does, or nothing ever will."""
+        if self._master < 0:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            return False
         ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))
         try:
             data = os.read(self._master, 65_536) if ready else b""

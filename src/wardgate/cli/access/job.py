@@ -155,7 +155,8 @@ class Front:
         argv = [word.replace(PLACE, shown) for word in self._words]
         group: dict[str, Any] = {"setpgroup": 0} if self._own_group else {}
         if self._terminal is not None:
-            self._modes = termios.tcgetattr(self._terminal)
+            with contextlib.suppress(termios.error):  # it may have been closed meanwhile
+                self._modes = termios.tcgetattr(self._terminal)
         try:
             self._client = os.posix_spawnp(
                 argv[0],
@@ -318,7 +319,8 @@ def _wakeups() -> Iterator[socket.socket]:
     """A socket from which the numbers of signals are read, one byte each."""
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS}
+    kept = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else set()  # as nohup wants it
+    before = {number: signal.signal(number, lambda *_: None) for number in _SIGNALS if number not in kept}
     woken = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     try:
         yield reader

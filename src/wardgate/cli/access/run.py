@@ -205,8 +205,9 @@ async def _live(
         await client.attach(proxy.interrupt)
     else:
         running = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            running.add_signal_handler(number, proxy.interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                running.add_signal_handler(number, proxy.interrupt)
     end = await proxy.run()
     if client is not None and client.running:
         view.notice("warning", f"The session is over ({end.reason}); {client.name} is asked to end.")

@@ -7,6 +7,7 @@ JSON object a line for a program. The URI is what people came for, so it stands 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from dataclasses import dataclass
@@ -216,7 +217,7 @@ class TerminalView:
     def notice(self, level: str, message: str) -> None:
         """A sentence, kept apart from the status line."""
         self._clear()
-        sys.stderr.write(f"{'warning' if level == 'warning' else 'note'}: {safe(message)}\n")
+        _put(sys.stderr, f"{'warning' if level == 'warning' else 'note'}: {safe(message)}\n")
         self._draw()
 
     def reconnected(self, route: str) -> None:
@@ -273,17 +274,14 @@ class TerminalView:
             return
         left = int(self._left().total_seconds())
         clock = f"{left // 3600}:{left // 60 % 60:02}:{left % 60:02}"
-        sys.stderr.write(f"\r\x1b[2K  {clock} left · {count(self._open, 'connection')} open")
-        sys.stderr.flush()
+        _put(sys.stderr, f"\r\x1b[2K  {clock} left · {count(self._open, 'connection')} open")
 
     def _clear(self) -> None:
         if self._live and self._expires_at is not None:
-            sys.stderr.write("\r\x1b[2K")
-            sys.stderr.flush()
+            _put(sys.stderr, "\r\x1b[2K")
 
     def _say(self, text: str) -> None:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
+        _put(sys.stdout, text + "\n")
 
     def _bold(self, text: str) -> str:
         return f"\x1b[1m{text}\x1b[0m" if self._colour else text
@@ -337,8 +335,20 @@ class BesideClient(Quiet):
             warning.cancel()
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(f"wardgate: {text}{self._end}")
-        sys.stderr.flush()
+        _put(sys.stderr, f"wardgate: {text}{self._end}")
+
+
+def _put(stream: TextIO, text: str) -> None:
+    """Write at once. A terminal that was closed hears nothing more, and that must not keep the session from its end."""
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
 
 
 def _time(facts: ReadyFacts) -> str:
