@@ -34,8 +34,24 @@ def test_what_failed_lately_comes_last_and_later_again_in_its_place() -> None:
     assert names(book, 101.0) == ["west:1", "gw:1", "east:1"]
     assert names(book, 100.0 + FAILED_SECONDS) == ["gw:1", "east:1", "west:1"]
     book.failed(EAST, 200.0)
-    book.measured(EAST, 0.1)
+    book.measured(EAST, 0.1, proved=True)
     assert names(book, 201.0) == ["gw:1", "east:1", "west:1"]
+
+
+def test_the_way_that_is_wanted_comes_first_unless_it_failed() -> None:
+    book = RouteBook([DIRECT, EAST, WEST])
+    assert [each.address for each in book.order(0.0, first=("relay", "west:1"))] == ["west:1", "gw:1", "east:1"]
+    book.failed(WEST, 0.0)
+    assert [each.address for each in book.order(1.0, first=("relay", "west:1"))] == ["gw:1", "east:1", "west:1"]
+
+
+def test_a_place_that_takes_connections_again_is_back_unless_it_was_deaf() -> None:
+    book = RouteBook([DIRECT, EAST, WEST])
+    book.failed(DIRECT, 100.0, deaf=False)
+    book.failed(EAST, 100.0)
+    for route in (DIRECT, EAST, WEST):
+        book.measured(route, 0.1)
+    assert names(book, 101.0) == ["gw:1", "west:1", "east:1"]
 
 
 def test_a_direct_route_leads_to_its_own_instance_only() -> None:

@@ -34,7 +34,7 @@ class Dialler:
     def __init__(self) -> None:
         self.asked: list[asyncio.Future[Made]] = []
 
-    async def open(self, alpn: str, *, instance: str | None = None) -> Made:
+    async def open(self, alpn: str, *, instance: str | None = None, first: object = None) -> Made:
         self.asked.append(asyncio.get_running_loop().create_future())
         return await self.asked[-1]
 

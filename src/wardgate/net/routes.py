@@ -1,8 +1,9 @@
 """Which way to the gateway first: a book of routes with what was seen of them.
 
 A direct route comes before relays, because nobody stands in it; relays come in the order of their measured latency.
-What failed lately comes last, in whatever kind it is: it may be back, but others are tried before it. Pure: times are
-arguments, and whoever dials tells what came of it.
+What failed lately comes last, in whatever kind it is: it may be back, but others are tried before it. A place that was
+not there counts again as soon as it takes a connection; one that took it and said nothing only when a stream was opened
+through it. Pure: times are arguments, and whoever dials tells what came of it.
 
 Law: no route is ever left out, but a direct one that leads to another instance than the one that is wanted.
 """
@@ -22,6 +23,7 @@ FAILED_SECONDS: Final = 30.0  # as long as a relay or gateway counts as online w
 class _Seen:
     latency: float | None = None
     failed_at: float | None = None
+    deaf: bool = False  # it takes connections and leads nowhere
 
 
 Place = tuple[str, str]  # a route's kind and address: what is measured, whatever its token
@@ -48,14 +50,17 @@ class RouteBook:
         self._seen = {each: seen for each, seen in self._seen.items() if each in places}
         return not places <= known
 
-    def measured(self, route: Route, seconds: float) -> None:
-        """A TCP connection took `seconds`; the route is there."""
+    def measured(self, route: Route, seconds: float, *, proved: bool = False) -> None:
+        """A TCP connection took `seconds`; `proved`: a stream was opened over it."""
         seen = self._of(route)
-        seen.latency, seen.failed_at = seconds, None
+        seen.latency = seconds
+        if proved or not seen.deaf:
+            seen.failed_at, seen.deaf = None, False
 
-    def failed(self, route: Route, now: float) -> None:
-        """It led nowhere, or what it carried went silent."""
-        self._of(route).failed_at = now
+    def failed(self, route: Route, now: float, *, deaf: bool = True) -> None:
+        """It led nowhere, or what it carried went silent; `deaf` False: it did not even take a connection."""
+        seen = self._of(route)
+        seen.failed_at, seen.deaf = now, deaf or seen.deaf
 
     def forget(self) -> None:
         """Measure again: the network may be another one. Failures are remembered."""
@@ -67,15 +72,17 @@ class RouteBook:
         found = {place(each): each for each in self._routes if self._of(each).latency is None}
         return list(found.values())
 
-    def order(self, now: float, instance: str | None = None) -> list[Route]:
-        """The routes to try, in this order; with `instance`, those that can lead to it."""
+    def order(self, now: float, instance: str | None = None, first: Place | None = None) -> list[Route]:
+        """The routes to try, in this order; with `instance`, those that can lead to it; `first` before others."""
         usable = [each for each in self._routes if instance is None or each.instance in (None, instance)]
-        return sorted(usable, key=lambda route: self._rank(route, now))  # a stable sort: as named, where all is equal
+        # A stable sort: as the control plane named them, where all is equal.
+        return sorted(usable, key=lambda route: self._rank(route, now, first))
 
-    def _rank(self, route: Route, now: float) -> tuple[bool, bool, float]:
+    def _rank(self, route: Route, now: float, first: Place | None) -> tuple[bool, bool, bool, float]:
         seen = self._of(route)
         failed = seen.failed_at is not None and now - seen.failed_at < FAILED_SECONDS
-        return failed, route.kind != "direct", float("inf") if seen.latency is None else seen.latency
+        latency = float("inf") if seen.latency is None else seen.latency
+        return failed, place(route) != first, route.kind != "direct", latency
 
     def _of(self, route: Route) -> _Seen:
         return self._seen.setdefault(place(route), _Seen())

@@ -25,7 +25,7 @@ from ..numbers import DEFAULT, Numbers
 from ..tunnel.names import GatewayIdentity, IdentityError, peer_certificate
 from ..tunnel.route import to_instance
 from . import dial
-from .routes import RouteBook
+from .routes import Place, RouteBook, place
 from .tls import Credentials, client_context
 
 _KEPT_BYTES = 64 * 1024  # more than a control stream says before it is taken over
@@ -184,20 +184,28 @@ class StreamDialler:
         self._seen = b""  # the gateway's certificate that was judged last, and its tag
         self._seen_tag = ""
 
-    async def open(self, alpn: str, *, instance: str | None = None, patience: float | None = None) -> Stream:
+    async def open(
+        self,
+        alpn: str,
+        *,
+        instance: str | None = None,
+        patience: float | None = None,
+        first: Place | None = None,
+    ) -> Stream:
         """A stream for the purpose `alpn`, by the best route that leads there; TunnelError says what failed last.
 
         With `instance` (a tag) only that instance of the gateway will do. A route that says nothing for a while does
         not hold up the next one: they are tried beside each other, and the first that leads there wins. `patience` is
-        what one handshake may take, if less than usual.
+        what one handshake may take, if less than usual, `first` the way to try before others.
         """
         await self._know_the_ways()
         async with self._opening:
-            return await self._race(alpn, instance, patience or self._numbers.tls_handshake)
+            order = self.book.order(monotonic(), instance, first)
+            return await self._race(order, alpn, instance, patience or self._numbers.tls_handshake)
 
-    async def _race(self, alpn: str, instance: str | None, patience: float) -> Stream:
+    async def _race(self, order: Sequence[Route], alpn: str, instance: str | None, patience: float) -> Stream:
         failure = TunnelError("gateway_unreachable", "The control plane named no way to the gateway.")
-        waiting = deque(self.book.order(monotonic(), instance))
+        waiting = deque(order)
         running: dict[asyncio.Task[Stream], Route] = {}
         try:
             while waiting or running:
@@ -216,7 +224,7 @@ class StreamDialler:
                     elif error is None:
                         _drop(task)
                     elif isinstance(error, TunnelError):
-                        self.book.failed(route, monotonic())
+                        self.book.failed(route, monotonic(), deaf=error.code != "relay_unreachable")
                         failure = error
                     else:
                         raise error
@@ -250,7 +258,7 @@ class StreamDialler:
             if any(task.result() for task in done):
                 grace = min(grace, monotonic() - started + _SLOWER)
         for task in pending:
-            self.book.failed(tasks[task], monotonic())
+            self.book.failed(tasks[task], monotonic(), deaf=False)
             task.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
 
@@ -259,7 +267,7 @@ class StreamDialler:
         try:
             sock = await dial.connect(route.address, self._numbers.tcp_connect)
         except WardgateError:
-            self.book.failed(route, monotonic())
+            self.book.failed(route, monotonic(), deaf=False)
             return False
         dial.reset_on_close(sock)
         sock.close()
@@ -291,7 +299,7 @@ class StreamDialler:
         except TunnelError:
             transport.abort()
             raise
-        self.book.measured(route, connected)
+        self.book.measured(route, connected, proved=True)
         return Stream(early, route, alpn, tag)
 
     def _check(self, transport: asyncio.BaseTransport, route: Route, alpn: str, instance: str | None) -> str:
@@ -398,13 +406,14 @@ class WarmStreams:
         self._waiter: asyncio.Future[Stream | None] | None = None  # who gets the one that is being established
         self._closed = False
         self._instance: str | None = None
+        self._first: Place | None = None
         self.hits = 0
         self.misses = 0
 
-    def lead_to(self, instance: str | None) -> None:
-        """From now on streams are for this instance; spares that lead elsewhere are dropped."""
-        self._instance = instance
-        kept = [stream for stream in self._ready if stream.instance == instance]
+    def lead_to(self, instance: str | None, first: Place | None = None) -> None:
+        """From now on streams are for this instance, by that way if it works; other spares are dropped."""
+        self._instance, self._first = instance, first
+        kept = [each for each in self._ready if each.instance == instance and first in (None, place(each.route))]
         for stream in self._ready:
             if stream not in kept:
                 stream.abort()
@@ -432,7 +441,7 @@ class WarmStreams:
             return stream
         self.misses += 1
         try:
-            return await self._next() or await self._dialler.open(self._alpn, instance=self._instance)
+            return await self._next() or await self._open()
         finally:
             self._refill()
 
@@ -489,7 +498,7 @@ class WarmStreams:
         while not self._closed and len(self._ready) < self._keep:
             try:
                 instance = self._instance
-                stream = await self._dialler.open(self._alpn, instance=instance)
+                stream = await self._open()
             except WardgateError:
                 return
             if self._closed or instance != self._instance:
@@ -499,6 +508,9 @@ class WarmStreams:
             else:
                 stream.when_lost(partial(self._spare_lost, stream, monotonic()))
                 self._ready.append(stream)
+
+    async def _open(self) -> Stream:
+        return await self._dialler.open(self._alpn, instance=self._instance, first=self._first)
 
     def _spare_lost(self, stream: Stream, established_at: float) -> None:
         """Replace a spare that grew old. One that was cut at once is not: that would go on for ever."""

@@ -82,13 +82,15 @@ class TunnelDialler:
         """The control stream: to the instance that has the session, else to any; else by ways that are asked for."""
         stream = await self._anywhere()
         self._instance = stream.instance
-        self._warm.lead_to(stream.instance)
+        # By the same way: the control stream's silence is how one learns that a way is dead, and of no other way.
+        self._warm.lead_to(stream.instance, place(stream.route))
         stream.switch(protocol)
         return _way(stream)
 
     async def _anywhere(self) -> Stream:
         if self._instance is None:
             return await self._dialler.open(CONTROL_ALPN)
+        self._dialler.measure_again()  # what was away may be back
         try:
             return await self._dialler.open(CONTROL_ALPN, instance=self._instance, patience=_AGAIN)
         except WardgateError:
@@ -121,7 +123,6 @@ class TunnelDialler:
     def lost(self, way: Way, *, silent: bool) -> None:
         """The control stream is gone: spares may be dead; a way that fell silent is tried last."""
         self._warm.drop()
-        self._dialler.measure_again()
         if silent:
             for route in self._dialler.book.order(monotonic()):
                 if place(route) == way.place:
