@@ -41,7 +41,6 @@ class Client:
     is_async: bool = False
     newest: bool = False
     why_not: str | None = None
-    adds_direct: bool = False  # mongosh adds directConnection=true to a single address
     empty_password: bool = True
 
 
@@ -110,7 +109,6 @@ def mongosh() -> Iterator[Client]:
         argv=argv,
         newest=True,
         why_not=None if program else SETUP,
-        adds_direct=True,
     )
 
 
@@ -144,9 +142,25 @@ def debian() -> Iterator[Client]:
     )
 
 
+def tools() -> Iterator[Client]:
+    """mongodump and its kin, where somebody has them: no registry here does."""
+    folder = os.environ.get("WARDGATE_MONGOTOOLS", "")
+    yield Client(
+        name="database tools",
+        family="tools",
+        argv=_json_last(sys.executable, ROWS / "tools" / "main.py"),
+        environment={"COMPAT_TOOLS": folder},
+        newest=True,
+        why_not=None
+        if folder and (Path(folder) / "mongodump").is_file()
+        else "name their folder in WARDGATE_MONGOTOOLS",
+        empty_password=False,
+    )
+
+
 def all_clients() -> list[Client]:
     """Every client, installed or not."""
-    return [*pymongo(), *node(), *mongosh(), *debian()]
+    return [*pymongo(), *node(), *mongosh(), *debian(), *tools()]
 
 
 def environment(client: Client, home: Path) -> dict[str, str]:

@@ -9,6 +9,9 @@ from typing import Final
 
 from .compare import Known
 
+# Rows that show the members' own names, as they do directly; in every other row a real address is a leak.
+REAL_NAMES: Final = ("replica set commands", "rs.status")
+
 # Rows of our own lists.
 DIFFERENCES: Final[tuple[Known, ...]] = (
     Known(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from .compare import Cell, Verdict
 
@@ -30,6 +30,16 @@ with code, text and labels, the commands that the driver sent, who served a read
 """
 
 
+def saved(cells: Sequence[Cell]) -> list[list[Any]]:
+    """As JSON, to be kept between runs."""
+    return [[each.row, each.verdict.name, each.differences, each.reasons] for each in cells]
+
+
+def cells_of(values: Iterable[Sequence[Any]]) -> list[Cell]:
+    """What `saved` made."""
+    return [Cell(row, Verdict[name], tuple(found), tuple(reasons)) for row, name, found, reasons in values]
+
+
 def count(cells: Sequence[Cell], *verdicts: Verdict) -> int:
     """How many rows have one of the verdicts."""
     return sum(cell.verdict in verdicts for cell in cells)
@@ -54,7 +64,7 @@ def bad(results: Results) -> list[tuple[tuple[str, str, str], Cell]]:
 def terminal(results: Results) -> str:
     """The table of a run: one line for each client, deployment and view."""
     lines = [f"{'client':<22} {'deployment':<11} {'view':<31} {'same':>5} {'known':>5} {'differ':>6} {'absent':>6}"]
-    for (client, deployment, view), cells in sorted(results.items()):
+    for (client, deployment, view), cells in results.items():
         figures = (
             count(cells, Verdict.SAME, Verdict.SAME_ERROR),
             count(cells, Verdict.KNOWN),

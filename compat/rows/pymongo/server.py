@@ -56,6 +56,43 @@ async def discovery(t: Trial) -> Any:
     return [len(hosts), len(await t(t.client.nodes)), wrong]
 
 
+class _Places(monitoring.ServerListener, monitoring.ConnectionPoolListener):
+    """Every address that the driver ever speaks to."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+
+    def opened(self, event: Any) -> None:
+        """A server is monitored."""
+        self.seen.add(":".join(map(str, event.server_address)))
+
+    def connection_created(self, event: Any) -> None:
+        """A socket of the pool."""
+        self.seen.add(":".join(map(str, event.address)))
+
+    def closed(self, event: Any) -> None:
+        """Nobody asks for this and the following."""
+
+    description_changed = pool_created = pool_ready = pool_cleared = pool_closed = connection_ready = closed
+    connection_closed = connection_check_out_started = connection_check_out_failed = connection_checked_out = closed
+    connection_checked_in = closed
+
+
+@row("discovery: every address that the driver speaks to")
+async def places(t: Trial) -> Any:
+    listener = _Places()
+    client = t.make(event_listeners=[listener], heartbeatFrequencyMS=500)
+    await t(client[t.name].things.insert_one({"_id": 1}))
+    hosts = (await t(client.admin.command("hello"))).get("hosts", [])
+    for _ in range(100):
+        if len(await t(client.nodes)) >= len(hosts) or client.topology_description.topology_type_name == "Single":
+            break
+        await asyncio.sleep(0.1)
+    await t.all(client[t.name].get_collection("things", read_preference=Nearest()).find())
+    # As keys: where two ports of ours stand for one member, they become one.
+    return dict.fromkeys(sorted(listener.seen), True)
+
+
 class _Beats(monitoring.ServerHeartbeatListener, monitoring.ServerListener, monitoring.TopologyListener):
     """Counts what the driver's monitors see."""
 

@@ -9,6 +9,7 @@ import bson
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
+from pymongo.read_preferences import Secondary
 from pymongo.write_concern import WriteConcern
 
 from .trial import AbsentError, Listener, Trial, fault, has, plain, row
@@ -132,6 +133,18 @@ async def causal(t: Trial) -> Any:
         times = session.operation_time is not None, session.cluster_time is not None
     finds = listener.named("find")
     return [seen, times, ["afterClusterTime" in each["readConcern"] for each in finds], "$clusterTime" in finds[0]]
+
+
+@row("causal consistency: reading one's own writes from a secondary", needs="many")
+async def causal_secondary(t: Trial) -> Any:
+    concern: dict[str, Any] = {"read_concern": ReadConcern("majority"), "write_concern": WriteConcern("majority")}
+    things = t.things.with_options(read_preference=Secondary(), **concern)
+    seen = []
+    async with t.within(t.client.start_session(causal_consistency=True)) as session:
+        for number in range(20):
+            await t(things.insert_one({"_id": number}, session=session))
+            seen.append(await t(things.count_documents({}, session=session)))
+    return seen
 
 
 @row("snapshot reads", needs="set")
