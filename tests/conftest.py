@@ -34,7 +34,11 @@ def need(program: servers.Program) -> Path:
 
 
 # Tests of these folders or with these fixtures run in one worker, so that what they share is started once.
-TOGETHER_FOLDERS = {"compat": 300, "e2e": 300, "demo": 300}  # with the seconds that a test may take while it starts the product
+TOGETHER_FOLDERS = {
+    "compat": 300,
+    "e2e": 300,
+    "demo": 300,
+}  # with the seconds that a test may take while it starts the product
 TOGETHER_FIXTURES = ("mongod_rs3",)
 
 

@@ -40,7 +40,7 @@ async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 
 
 async def test_a_gateway_of_the_first_version_is_its_own_first_instance(tmp_path: Path) -> None:
-    """With everything that hangs on it: the table is made anew, and nothing that points to it may be lost or refused."""
+    """With all that hangs on it: the table is made anew, and nothing that points to it may be lost or refused."""
     at = "2030-01-01 00:00:00"
     found: list[tuple[object, ...]] = []
 
@@ -48,12 +48,16 @@ async def test_a_gateway_of_the_first_version_is_its_own_first_instance(tmp_path
         migrate.upgrade(connection, "0001")
         for statement in (
             f"INSERT INTO projects (id, name, created_at) VALUES ('prj_a', 'shop', '{at}')",
-            "INSERT INTO gateways (id, project_id, name, created_at, public_key, enrolled_at, advertise) "
-            f"VALUES ('gw_a', 'prj_a', 'near-db', '{at}', x'01', '{at}', 'db:1'), "
-            f"('gw_b', 'prj_a', 'pending', '{at}', NULL, NULL, NULL)",
-            "INSERT INTO resources (id, project_id, name, gateway_id, connection_string, database, ssl, "
-            "reject_unauthorized, created_at, updated_at) VALUES ('res_a', 'prj_a', 'mongo', 'gw_a', "
-            f"'mongodb://db/', 'admin', 1, 1, '{at}', '{at}')",
+            (
+                "INSERT INTO gateways (id, project_id, name, created_at, public_key, enrolled_at, advertise) "
+                f"VALUES ('gw_a', 'prj_a', 'near-db', '{at}', x'01', '{at}', 'db:1'), "
+                f"('gw_b', 'prj_a', 'pending', '{at}', NULL, NULL, NULL)"
+            ),
+            (
+                "INSERT INTO resources (id, project_id, name, gateway_id, connection_string, database, ssl, "
+                "reject_unauthorized, created_at, updated_at) VALUES ('res_a', 'prj_a', 'mongo', 'gw_a', "
+                f"'mongodb://db/', 'admin', 1, 1, '{at}', '{at}')"
+            ),
         ):
             connection.execute(text(statement))
 
