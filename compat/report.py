@@ -82,12 +82,14 @@ def terminal(results: Results) -> str:
     return "\n".join(lines)
 
 
-def document(results: Results) -> str:
-    """docs/compatibility.md."""
+def document(results: Results, suites: Mapping[str, Any] | None = None) -> str:
+    """docs/compatibility.md. `suites`: deployment → the summary of PyMongo's own tests there (compat/suite.py)."""
     ran = sum(len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN) for cells in results.values())
     parts = [_HEAD, f"This run compared {ran} rows; {len(bad(results))} differ without a reason.\n"]
     parts += ["## Differences that are meant\n", *_reasons(results), ""]
     parts += ["## Clients, deployments, connection strings\n", *_overview(results), ""]
+    if suites:
+        parts += ["## PyMongo's own tests\n", *_suites(suites), ""]
     for family in dict.fromkeys(_family(client) for client, _, _ in results):
         parts += [f"## {family}: row by row\n", *_matrix(results, family), ""]
     if bad(results):
@@ -127,6 +129,27 @@ def _overview(results: Results) -> Iterator[str]:
     for client, deployment in pairs:
         row = [_share(results.get((client, deployment, view))) for view in views]
         yield f"| {client} | {deployment} | {' | '.join(row)} |"
+
+
+def _suites(suites: Mapping[str, Any]) -> Iterator[str]:
+    """Totals, and what is lost with its reason."""
+    yield "The test suite of PyMongo 4.20, sync and async, on one mongod directly and through wardgate (an account with"
+    yield "`allow_admin`): every test that passes directly passes through wardgate, but for those named below."
+    yield ""
+    yield "| deployment | | passed | failed | skipped | pass directly and not through wardgate |"
+    yield "|---|---|---|---|---|---|"
+    for deployment, found in suites.items():
+        for side, totals in found["totals"].items():
+            figures = " | ".join(str(totals.get(state, 0)) for state in ("passed", "failed", "skipped"))
+            missing = f"{len(found['known'])} with a reason, {len(found['lost'])} without" if side == "through" else ""
+            yield f"| {deployment} | {side} | {figures} | {missing} |"
+    yield ""
+    reasons: dict[str, list[str]] = {}
+    for found in suites.values():
+        for name, why in [*found["known"].items(), *((name, f"**{why}**") for name, why in found["lost"].items())]:
+            reasons.setdefault(why, []).append(name.rpartition("::")[2].removeprefix("test_").replace("_", " "))
+    for why, names in reasons.items():
+        yield f"- {why} ({'; '.join(sorted(set(names)))})"
 
 
 def _share(cells: Sequence[Cell] | None) -> str:

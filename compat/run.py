@@ -148,6 +148,12 @@ def keep(results: dict[Key, list[Cell]]) -> dict[Key, list[Cell]]:
     return merged
 
 
+def suites() -> dict[str, Any]:
+    """What the last runs of compat.suite found."""
+    found = sorted((KEPT.parent / "suite").glob("*/summary.json"))
+    return {path.parent.name: json.loads(path.read_text()) for path in found}
+
+
 def main() -> int:
     """1 if a row differs without a reason, or could not work where it has to."""
     parser = argparse.ArgumentParser(prog="python -m compat", description=(__doc__ or "").split("\n\n")[0])
@@ -161,7 +167,7 @@ def main() -> int:
     results = run(asked.deployments.split(","), clients, [each for each in asked.views.split(";") if each], rows)
     print(report.terminal(results))
     if rows is None:
-        DOCS.write_text(report.document(keep(results)), encoding="utf-8")
+        DOCS.write_text(report.document(keep(results), suites()), encoding="utf-8")
         print(f"Written: {DOCS.relative_to(ROOT)}.")
     return 1 if report.bad(results) else 0
 

@@ -162,6 +162,7 @@ def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str]) ->
     results.mkdir(parents=True, exist_ok=True)
     totals: dict[str, dict[str, int]] = {"direct": {}, "through": {}}
     unexplained: dict[str, str] = {}
+    excused: dict[str, str] = {}
     with MongoDeployment(shape) as deployment, Stack(work / f"stack-{os.getpid()}") as stack:
         deployment.create_login(deployment.root, ["root"])
         stack.up()
@@ -180,8 +181,10 @@ def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str]) ->
                 _say(f"  {'known' if known else 'LOST'} {name}: {outcome.state} {known or outcome.reason}")
                 if known is None:
                     unexplained[name] = f"{outcome.state}: {outcome.reason}"
+                else:
+                    excused[name] = known
             _say(f"{file}: direct {count(plain)} through {count(ours)}")
-            summary = {"totals": totals, "lost": unexplained}
+            summary = {"totals": totals, "lost": unexplained, "known": excused}
             (results / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     _say(json.dumps(totals))
     return len(unexplained)

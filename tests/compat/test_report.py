@@ -1,0 +1,53 @@
+"""The page says what was found: no row that differs is left out, and what did not run is not called a success."""
+
+from __future__ import annotations
+
+from compat import report
+from compat.compare import Cell, Verdict
+
+SAME = Cell("CRUD", Verdict.SAME)
+KNOWN = Cell("errors", Verdict.KNOWN, ("value: a → b",), ("our own words",))
+BUG = Cell("cursors", Verdict.DIFFERS, ("value[0]: 1 → 2",))
+RESULTS = {
+    ("PyMongo 4.20", "rs1", "plain"): [SAME, KNOWN, BUG],
+    ("PyMongo 4.20", "rs1", "localhost"): [SAME],
+    ("Perl", "rs1", "plain"): [Cell("", Verdict.NOT_RUN, ("run tools/setup-compat as root",))],
+}
+
+
+def test_the_page_names_every_difference_with_its_reason() -> None:
+    page = report.document(RESULTS)
+    assert "- our own words (rows: errors)" in page
+    assert "- PyMongo 4.20, rs1, plain: cursors: value[0]: 1 → 2" in page
+    assert "This run compared 4 rows; 1 differ without a reason." in page
+    assert "| PyMongo 4.20 | rs1 | 2 of 3 | 1 of 1 |" in page
+    assert "| cursors | ✗ |" in page
+
+
+def test_what_did_not_run_says_so() -> None:
+    assert "Not run: run tools/setup-compat as root." in report.document(RESULTS)
+    (line,) = [each for each in report.terminal(RESULTS).splitlines() if each.startswith("Perl")]
+    assert line.endswith("not run: run tools/setup-compat as root")
+
+
+def test_bugs_are_what_decides() -> None:
+    assert [cell for _, cell in report.bad(RESULTS)] == [BUG]
+
+
+def test_what_is_kept_comes_back() -> None:
+    cells = RESULTS["PyMongo 4.20", "rs1", "plain"]
+    assert report.cells_of(report.saved(cells)) == cells
+
+
+def test_a_drivers_own_tests() -> None:
+    totals = {"direct": {"passed": 9, "failed": 1, "skipped": 2}, "through": {"passed": 7, "failed": 3, "skipped": 2}}
+    found = {
+        "totals": totals,
+        "lost": {"m.T::test_lost": "failed: x"},
+        "known": {"m.T::test_own_login": "answered here"},
+    }
+    page = report.document(RESULTS, {"rs1": found})
+    assert "| rs1 | direct | 9 | 1 | 2 |  |" in page
+    assert "| rs1 | through | 7 | 3 | 2 | 1 with a reason, 1 without |" in page
+    assert "- answered here (own login)" in page
+    assert "- **failed: x** (lost)" in page
