@@ -11,6 +11,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import pytest
@@ -152,6 +153,7 @@ class Gateway:
         self._loop.close()
 
     async def _open(self) -> None:
+        self._sockets_before = _sockets()
         shape = self.deployment.shape
         target = Target.of(
             MongoTarget(
@@ -219,11 +221,22 @@ class Gateway:
 
     async def _quiet(self) -> None:
         """Until every socket is closed: one that closes politely would outlive the loop and fail a later test."""
-        selector = getattr(self._loop, "_selector", None)  # asyncio's loops only; uvloop closes its own
+        selector = getattr(self._loop, "_selector", None)  # asyncio's loops only; of uvloop's the sockets are counted
         for _ in range(400):
-            await asyncio.sleep(0.05 if selector is None else 0.005)
-            if selector is None or len(selector.get_map()) <= 1:  # the loop's own self-pipe is left
+            await asyncio.sleep(0.005)
+            if selector is not None and len(selector.get_map()) <= 1:  # the loop's own self-pipe is left
                 return
+            if selector is None and _sockets() <= self._sockets_before:
+                return
+
+
+def _sockets() -> int:
+    """How many sockets this process has open."""
+    found = 0
+    for each in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found += str(each.readlink()).startswith("socket:")
+    return found
 
 
 Gateways = Callable[..., contextlib.AbstractContextManager[Gateway]]

@@ -255,10 +255,20 @@ def test_mechanisms_and_service() -> None:
 def test_what_needs_no_change_is_the_same_object() -> None:
     for document in (
         {"isWritablePrimary": True, "ok": 1.0},
-        {"ok": 0.0, "errmsg": "quiesce", "code": 91, "hosts": ["a:1"]},
+        {"ok": 0.0, "errmsg": "quiesce", "code": 91},
     ):
         raw = build_msg(bson.encode(document), 9, 7)
         assert rewrite_reply(parse_reply(raw), HelloView({})) is raw
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_error_shows_no_address_and_is_given_nothing(first: bool) -> None:
+    """A real server names none there; a hostile one must not send drivers elsewhere by it."""
+    error = {"errmsg": "quiesce", "code": 91, "hosts": ["db1.internal:27017", "evil:1"], "me": "evil:1"}
+    document = {"ok": 0.0, **error} if first else {**error, "ok": 0.0}
+    view = HelloView(ADDRESSES, asks_mechanisms=True, service_id=b"s" * 12)
+    kept = {"ok": 0.0, "errmsg": "quiesce", "code": 91, "hosts": ["127.0.0.1:31001"]}
+    assert shown(build_msg(bson.encode(document), 9, 7), view) == kept
 
 
 def test_addresses_of_a_reply() -> None:

@@ -215,8 +215,8 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
     """The whole message to send to the client: OP_MSG, OP_REPLY and streamed ones alike.
 
     Rewrites hosts, passives, arbiters, primary and me; drops compression, saslSupportedMechs and
-    speculativeAuthenticate; adds ``saslSupportedMechs: ["SCRAM-SHA-256"]`` and serviceId where the view says so. A
-    reply that is an error passes unchanged.
+    speculativeAuthenticate; adds ``saslSupportedMechs: ["SCRAM-SHA-256"]`` and serviceId where the view says so, but
+    not to an error. A real server names no addresses there; one that does gets them rewritten all the same.
     """
     raw = reply.raw
     addresses = view.addresses
@@ -225,10 +225,9 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
         me = read_addresses(reply).me
         addresses = {} if me is None else {me: view.single}
     parts: list[bytes] = []
-    changed = has_service = False
+    changed = has_service = failed = False
     for kind, name, start, stop in _elements(raw, reply.body_start, reply.body_end):
-        if name == b"ok" and not walk.number(raw, kind, start):
-            return raw
+        failed = failed or (name == b"ok" and not walk.number(raw, kind, start))
         if name in _NOT_FOR_CLIENTS or (view.single is not None and name == b"tags"):
             changed = True
             continue
@@ -247,6 +246,8 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
             continue
         has_service = has_service or name == b"serviceId"
         parts.append(build.element(kind, name, raw[start:stop]))
+    if failed:
+        return _replace_reply(reply, build.document(parts)) if changed else raw
     if view.asks_mechanisms:
         changed = True
         parts.append(_MECHANISMS)
