@@ -21,6 +21,12 @@ DIFFERENCES: Final[tuple[Known, ...]] = (
         "`system_collection`): it refuses before MongoDB does.",
     ),
     Known(
+        "write conflict of two transactions",
+        r"value\[1\]\.(details\.errmsg|message)",
+        "A transaction whose first statement failed is over, and wardgate says so before MongoDB does (code 251 and "
+        "label as directly, rule `transaction_elsewhere`); only the sentence differs.",
+    ),
+    Known(
         "error documents",
         r"value\.getMore\.(details\.errmsg|message)",
         "A cursor that this access session did not open is refused by wardgate (code 43 as directly, rule "

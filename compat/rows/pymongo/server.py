@@ -56,6 +56,17 @@ async def discovery(t: Trial) -> Any:
     return [len(hosts), len(await t(t.client.nodes)), wrong]
 
 
+async def discovered(t: Trial, client: Any) -> set[str]:
+    """The members, once the client knows all of them: until then it may well take the first that it hears of."""
+    hosts = set((await t(client.admin.command("hello"))).get("hosts", []))
+    for _ in range(100):
+        alone = client.topology_description.topology_type_name in ("Single", "LoadBalanced")
+        if alone or len(await t(client.nodes)) >= len(hosts):
+            break
+        await asyncio.sleep(0.1)
+    return set() if alone else hosts
+
+
 class _Places(monitoring.ServerListener, monitoring.ConnectionPoolListener):
     """Every address that the driver ever speaks to."""
 
@@ -83,9 +94,9 @@ async def places(t: Trial) -> Any:
     listener = _Places()
     client = t.make(event_listeners=[listener], heartbeatFrequencyMS=500)
     await t(client[t.name].things.insert_one({"_id": 1}))
-    hosts = (await t(client.admin.command("hello"))).get("hosts", [])
-    for _ in range(100):
-        if len(await t(client.nodes)) >= len(hosts) or client.topology_description.topology_type_name == "Single":
+    hosts = await discovered(t, client)
+    for _ in range(100):  # events come a little after
+        if len(hosts) <= 1 or hosts <= listener.seen:
             break
         await asyncio.sleep(0.1)
     await t.all(client[t.name].get_collection("things", read_preference=Nearest()).find())
@@ -98,6 +109,7 @@ class _Beats(monitoring.ServerHeartbeatListener, monitoring.ServerListener, moni
 
     def __init__(self) -> None:
         self.awaited = self.succeeded_ = self.failures = 0
+        self.polls = False
         self.types: set[str] = set()
         self.enough = threading.Event()
 
@@ -108,7 +120,7 @@ class _Beats(monitoring.ServerHeartbeatListener, monitoring.ServerListener, moni
         """A heartbeat came."""
         self.succeeded_ += 1
         self.awaited += bool(event.awaited)
-        if self.succeeded_ >= 4:
+        if self.succeeded_ >= 4 and (self.awaited or self.polls):
             self.enough.set()
 
     def failed(self, event: Any) -> None:
@@ -129,6 +141,7 @@ async def heartbeats(t: Trial) -> Any:
     found: dict[str, Any] = {}
     for mode in ("auto", "stream", "poll"):
         beats = _Beats()
+        beats.polls = mode == "poll"
         options: dict[str, Any] = {"event_listeners": [beats], "heartbeatFrequencyMS": 500}
         if mode != "auto":
             options["serverMonitoringMode"] = mode
@@ -151,6 +164,7 @@ async def read_preferences(t: Trial) -> Any:
     wanted = [Primary(), PrimaryPreferred(), Secondary(), SecondaryPreferred(max_staleness=120), Nearest()]
     for preference in wanted:
         client = t.make(serverSelectionTimeoutMS=3_000)
+        await discovered(t, client)
         try:
             answer = await t(client.admin.command("hello", read_preference=preference))
             roles = [name for name in ("isWritablePrimary", "secondary") if answer.get(name)]
