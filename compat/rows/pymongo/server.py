@@ -56,37 +56,32 @@ async def discovery(t: Trial) -> Any:
     return [len(hosts), len(await t(t.client.nodes)), wrong]
 
 
-async def discovered(t: Trial, client: Any) -> set[str]:
-    """The members, once the client knows all of them: until then it may well take the first that it hears of."""
-    hosts = set((await t(client.admin.command("hello"))).get("hosts", []))
+async def discovered(t: Trial, client: Any) -> None:
+    """Wait until the client knows all members: before that it may well take the first that it hears of."""
+    hosts = (await t(client.admin.command("hello"))).get("hosts", [])
     for _ in range(100):
         alone = client.topology_description.topology_type_name in ("Single", "LoadBalanced")
         if alone or len(await t(client.nodes)) >= len(hosts):
             break
         await asyncio.sleep(0.1)
-    return set() if alone else hosts
 
 
-class _Places(monitoring.ServerListener, monitoring.ConnectionPoolListener):
-    """Every address that the driver ever speaks to."""
+class _Places(monitoring.ConnectionPoolListener):
+    """Every address that the driver's pools connect to."""
 
     def __init__(self) -> None:
         self.seen: set[str] = set()
-
-    def opened(self, event: Any) -> None:
-        """A server is monitored."""
-        self.seen.add(":".join(map(str, event.server_address)))
 
     def connection_created(self, event: Any) -> None:
         """A socket of the pool."""
         self.seen.add(":".join(map(str, event.address)))
 
-    def closed(self, event: Any) -> None:
+    def pool_created(self, event: Any) -> None:
         """Nobody asks for this and the following."""
 
-    description_changed = pool_created = pool_ready = pool_cleared = pool_closed = connection_ready = closed
-    connection_closed = connection_check_out_started = connection_check_out_failed = connection_checked_out = closed
-    connection_checked_in = closed
+    pool_ready = pool_cleared = pool_closed = connection_ready = connection_closed = pool_created
+    connection_check_out_started = connection_check_out_failed = connection_checked_out = pool_created
+    connection_checked_in = pool_created
 
 
 @row("discovery: every address that the driver speaks to")
@@ -94,23 +89,20 @@ async def places(t: Trial) -> Any:
     listener = _Places()
     client = t.make(event_listeners=[listener], heartbeatFrequencyMS=500)
     await t(client[t.name].things.insert_one({"_id": 1}))
-    hosts = await discovered(t, client)
-    for _ in range(100):  # events come a little after
-        if len(hosts) <= 1 or hosts <= listener.seen:
-            break
-        await asyncio.sleep(0.1)
-    await t.all(client[t.name].get_collection("things", read_preference=Nearest()).find())
+    await discovered(t, client)
+    for _ in range(20):
+        await t.all(client[t.name].get_collection("things", read_preference=Nearest()).find())
+    known = client.topology_description.server_descriptions()
     # As keys: where two ports of ours stand for one member, they become one.
-    return dict.fromkeys(sorted(listener.seen), True)
+    return dict.fromkeys(sorted(listener.seen | {":".join(map(str, each)) for each in known}), True)
 
 
-class _Beats(monitoring.ServerHeartbeatListener, monitoring.ServerListener, monitoring.TopologyListener):
+class _Beats(monitoring.ServerHeartbeatListener):
     """Counts what the driver's monitors see."""
 
     def __init__(self) -> None:
         self.awaited = self.succeeded_ = self.failures = 0
         self.polls = False
-        self.types: set[str] = set()
         self.enough = threading.Event()
 
     def started(self, event: Any) -> None:
@@ -126,14 +118,6 @@ class _Beats(monitoring.ServerHeartbeatListener, monitoring.ServerListener, moni
     def failed(self, event: Any) -> None:
         """A heartbeat failed."""
         self.failures += 1
-
-    opened = closed = started
-
-    def description_changed(self, event: Any) -> None:
-        """Server or topology."""
-        new = event.new_description
-        if hasattr(new, "server_type_name"):
-            self.types.add(new.server_type_name)
 
 
 @row("monitoring: heartbeats in every mode")
@@ -151,8 +135,10 @@ async def heartbeats(t: Trial) -> Any:
             continue
         await t(client.admin.command("ping"))
         enough = await asyncio.get_running_loop().run_in_executor(None, beats.enough.wait, 10)
+        await discovered(t, client)
+        types = {each.server_type_name for each in client.topology_description.server_descriptions().values()}
+        found[mode] = [enough, beats.awaited > 0, beats.failures, sorted(types)]
         await t(client.close())
-        found[mode] = [enough, beats.awaited > 0, beats.failures, sorted(beats.types - {"Unknown"})]
     return found
 
 
