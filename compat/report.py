@@ -136,13 +136,13 @@ def _suites(suites: Mapping[str, Any]) -> Iterator[str]:
     yield "The test suite of PyMongo 4.20, sync and async, on one mongod directly and through wardgate (an account with"
     yield "`allow_admin`): every test that passes directly passes through wardgate, but for those named below."
     yield ""
-    yield "| deployment | | passed | failed | skipped | pass directly and not through wardgate |"
-    yield "|---|---|---|---|---|---|"
+    yield "| deployment | files run | | passed | failed | skipped | pass directly and not through wardgate |"
+    yield "|---|---|---|---|---|---|---|"
     for deployment, found in suites.items():
         for side, totals in found["totals"].items():
             figures = " | ".join(str(totals.get(state, 0)) for state in ("passed", "failed", "skipped"))
             missing = f"{len(found['known'])} with a reason, {len(found['lost'])} without" if side == "through" else ""
-            yield f"| {deployment} | {side} | {figures} | {missing} |"
+            yield f"| {deployment} | {' of '.join(map(str, found['files']))} | {side} | {figures} | {missing} |"
     yield ""
     reasons: dict[str, list[str]] = {}
     for found in suites.values():

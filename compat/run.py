@@ -37,6 +37,8 @@ AT_ONCE = 3  # deployments: rows that wait for deadlines would measure a busier 
 
 Key = tuple[str, str, str]
 
+_one_at_a_time = threading.Lock()
+
 
 def run_list(client: Client, uri: str, ground: Ground, rows: Sequence[str] | None) -> list[dict[str, Any]]:
     """One list once: what its program printed, the version line apart."""
@@ -87,7 +89,7 @@ def compare_lists(client: Client, view: View, ground: Ground, rows: Sequence[str
 def run_ground(
     ground: Ground, clients: Sequence[Client], wanted: list[str], rows: Sequence[str] | None
 ) -> dict[Key, list[Cell]]:
-    """Everything on one deployment."""
+    """Everything on one deployment; each list is kept when it is done, so that an interrupted run is not lost."""
     found: dict[Key, list[Cell]] = {}
     for client in clients:
         for view in views.chosen(wanted):
@@ -104,17 +106,12 @@ def run_ground(
                 found[key] = compare_lists(client, view, ground, only)
             except RuntimeError as error:
                 found[key] = [Cell("(start)", Verdict.DIFFERS, (str(error),))]
-            _say(report.progress(key, found[key]))
+            with _one_at_a_time:
+                sys.stderr.write(report.progress(key, found[key]) + "\n")
+                sys.stderr.flush()
+                if rows is None:
+                    keep({key: found[key]})
     return found
-
-
-_printing = threading.Lock()
-
-
-def _say(text: str) -> None:
-    with _printing:
-        sys.stderr.write(text + "\n")
-        sys.stderr.flush()
 
 
 def run(

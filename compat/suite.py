@@ -171,7 +171,8 @@ def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str]) ->
         access = stack.access("db", "root", "12h")
         direct = Runner(source, results, "direct", deployment.members[0].port)
         through = Runner(source, results, "through", access.port)
-        for file in files(source, chosen):
+        every = list(files(source, chosen))
+        for done, file in enumerate(every, 1):
             plain, ours, missing = compare_file(direct, through, file)
             for side, outcomes in (("direct", plain), ("through", ours)):
                 for state, number in count(outcomes).items():
@@ -184,7 +185,7 @@ def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str]) ->
                 else:
                     excused[name] = known
             _say(f"{file}: direct {count(plain)} through {count(ours)}")
-            summary = {"totals": totals, "lost": unexplained, "known": excused}
+            summary = {"totals": totals, "lost": unexplained, "known": excused, "files": [done, len(every)]}
             (results / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     _say(json.dumps(totals))
     return len(unexplained)

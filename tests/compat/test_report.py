@@ -47,7 +47,7 @@ def test_a_drivers_own_tests() -> None:
         "known": {"m.T::test_own_login": "answered here"},
     }
     page = report.document(RESULTS, {"rs1": found})
-    assert "| rs1 | direct | 9 | 1 | 2 |  |" in page
-    assert "| rs1 | through | 7 | 3 | 2 | 1 with a reason, 1 without |" in page
+    assert "| rs1 | 3 of 9 | direct | 9 | 1 | 2 |  |" in page
+    assert "| rs1 | 3 of 9 | through | 7 | 3 | 2 | 1 with a reason, 1 without |" in page
     assert "- answered here (own login)" in page
     assert "- **failed: x** (lost)" in page
