@@ -26,7 +26,7 @@ with code, text and labels, the commands that the driver sent, who served a read
 | ✗ | **a difference without a reason: a bug** |
 | ! | **an error on both sides where it has to work** |
 | – | this version of the client does not have it |
-| · | not run: the client was not installed |
+| · | not run |
 """
 
 
@@ -85,7 +85,7 @@ def terminal(results: Results) -> str:
 def document(results: Results, suites: Mapping[str, Any] | None = None) -> str:
     """docs/compatibility.md. `suites`: deployment → the summary of PyMongo's own tests there (compat/suite.py)."""
     ran = sum(len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN) for cells in results.values())
-    parts = [_HEAD, f"This run compared {ran} rows; {len(bad(results))} differ without a reason.\n"]
+    parts = [_HEAD, f"{ran} rows were compared; {len(bad(results))} differ without a reason.\n"]
     parts += ["## Differences that are meant\n", *_reasons(results), ""]
     parts += ["## Clients, deployments, connection strings\n", *_overview(results), ""]
     if suites:
@@ -134,7 +134,7 @@ def _overview(results: Results) -> Iterator[str]:
 def _suites(suites: Mapping[str, Any]) -> Iterator[str]:
     """Totals, and what is lost with its reason."""
     yield "The test suite of PyMongo 4.20, sync and async, on one mongod directly and through wardgate (an account with"
-    yield "`allow_admin`): every test that passes directly passes through wardgate, but for those named below."
+    yield "`allow_admin`). What passes directly and does not pass through wardgate is named below."
     yield ""
     yield "| deployment | files run | | passed | failed | skipped | pass directly and not through wardgate |"
     yield "|---|---|---|---|---|---|---|"

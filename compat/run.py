@@ -145,6 +145,18 @@ def keep(results: dict[Key, list[Cell]]) -> dict[Key, list[Cell]]:
     return merged
 
 
+def page(results: dict[Key, list[Cell]]) -> str:
+    """The page of these results; a client that has not run on a deployment is shown as such."""
+    never = [Cell("", Verdict.NOT_RUN, ("no run of it is kept here",))]
+    first = views.VIEWS[0].name
+    whole: dict[Key, list[Cell]] = {}
+    for client in all_clients():
+        for ground in GROUNDS:
+            found = {key: cells for key, cells in results.items() if key[:2] == (client.name, ground)}
+            whole |= found or {(client.name, ground, first): never}
+    return report.document(whole, suites())
+
+
 def suites() -> dict[str, Any]:
     """What the last runs of compat.suite found."""
     found = sorted((KEPT.parent / "suite").glob("*/summary.json"))
@@ -164,7 +176,7 @@ def main() -> int:
     results = run(asked.deployments.split(","), clients, [each for each in asked.views.split(";") if each], rows)
     print(report.terminal(results))
     if rows is None:
-        DOCS.write_text(report.document(keep(results), suites()), encoding="utf-8")
+        DOCS.write_text(page(keep(results)), encoding="utf-8")
         print(f"Written: {DOCS.relative_to(ROOT)}.")
     return 1 if report.bad(results) else 0
 

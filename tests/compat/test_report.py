@@ -19,7 +19,7 @@ def test_the_page_names_every_difference_with_its_reason() -> None:
     page = report.document(RESULTS)
     assert "- our own words (rows: errors)" in page
     assert "- PyMongo 4.20, rs1, plain: cursors: value[0]: 1 → 2" in page
-    assert "This run compared 4 rows; 1 differ without a reason." in page
+    assert "4 rows were compared; 1 differ without a reason." in page
     assert "| PyMongo 4.20 | rs1 | 2 of 3 | 1 of 1 |" in page
     assert "| cursors | ✗ |" in page
 
@@ -45,6 +45,7 @@ def test_a_drivers_own_tests() -> None:
         "totals": totals,
         "lost": {"m.T::test_lost": "failed: x"},
         "known": {"m.T::test_own_login": "answered here"},
+        "files": [3, 9],
     }
     page = report.document(RESULTS, {"rs1": found})
     assert "| rs1 | 3 of 9 | direct | 9 | 1 | 2 |  |" in page

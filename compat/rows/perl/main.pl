@@ -135,7 +135,8 @@ row 'retryable writes: one retry after a lost connection' => 'set', sub {
     my $done = failing({ failCommands => ['insert'], closeConnection => boolean::true }, sub { $things->insert_one({ _id => 'again' })->inserted_id });
     return [$done, $t->{things}->count_documents({})];
 };
-row 'unacknowledged writes' => 'any', sub {
+# This driver sends the old message for them, which servers from 5.1 on hang up on.
+row 'unacknowledged writes' => 'legacy', sub {
     my ($t) = @_;
     my $loose = $t->{db}->get_collection('things', { write_concern => { w => 0 } });
     $loose->insert_one({ _id => $_ }) for 1 .. 3;
