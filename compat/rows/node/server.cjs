@@ -60,7 +60,7 @@ row("read preferences: who serves", "any", async (t) => {
   await t.db.collection("things").insertOne({ _id: 1 }, major < 4 ? { w: "majority" } : { writeConcern: { w: "majority" } });
   const found = {};
   for (const mode of ["primary", "primaryPreferred", "secondary", "secondaryPreferred", "nearest"]) {
-    const client = await t.make({ serverSelectionTimeoutMS: 3000 });
+    const client = await t.make({ serverSelectionTimeoutMS: 1000 });
     await discovered(client);
     const roles = await t.caught(async () => {
       const answer = await client.db("admin").command({ hello: 1 }, { readPreference: mode });

@@ -149,7 +149,7 @@ async def read_preferences(t: Trial) -> Any:
     found: dict[str, Any] = {}
     wanted = [Primary(), PrimaryPreferred(), Secondary(), SecondaryPreferred(max_staleness=120), Nearest()]
     for preference in wanted:
-        client = t.make(serverSelectionTimeoutMS=3_000)
+        client = t.make(serverSelectionTimeoutMS=1_000)
         await discovered(t, client)
         try:
             answer = await t(client.admin.command("hello", read_preference=preference))
@@ -160,7 +160,7 @@ async def read_preferences(t: Trial) -> Any:
         # The nearest member is any member.
         found[preference.name] = [roles if preference.name != "Nearest" else bool(roles), document]
     tagged = Secondary(tag_sets=[{"nowhere": "1"}])
-    nowhere = t.make(serverSelectionTimeoutMS=1_500)
+    nowhere = t.make(serverSelectionTimeoutMS=1_000)
     try:
         await t(nowhere[t.name].get_collection("things", read_preference=tagged).find_one())
         found["tags"] = "served"
