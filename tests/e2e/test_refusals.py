@@ -51,7 +51,7 @@ def _add_resource(stack: Stack, *options: str | Path, gateway: str = "near-db") 
         ("mongodb://user:hunter2@127.0.0.1:27017/", ("password", "account")),
         ("mongodb://127.0.0.1:27017/shop", ("database",)),
         ("mongodb://127.0.0.1:27017/?replicaset=rs0&frobnicate=1", ("frobnicate",)),
-        ("mongodb+srv://cluster.example.com/", ("mongodb+srv",)),
+        ("mongodb+srv://cluster.example.com:27017/", ("mongodb+srv", "port")),
         ("http://127.0.0.1/", ("mongodb://",)),
         ("mongodb://127.0.0.1:99999/", ("port",)),
     ],

@@ -203,7 +203,7 @@ async def test_a_lease_gives_the_credentials_sealed_and_each_is_an_epoch(
     assert PASSWORD not in answer.text
     assert (document["epoch"], document["expires_in_s"], document["renew_by_s"]) == (1, 3_590, 600)
     assert document["audit_key_id"] == control.services.keys.audit_key_id
-    assert document["policy"] == {"allow_admin": False}
+    assert document["policy"] == {"allow_admin": False, "idle_timeout_s": 1_800}
     assert (await lease(gateway, session_id))[0].json()["epoch"] == 2
     assert await report(gateway, session_id, 1, "active") == 409
     assert await report(gateway, session_id, 2, "active") == 204
