@@ -78,9 +78,10 @@ class Gateway:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until `stop` is called; WardgateError if it ends for another reason, as revocation or a bug of ours."""
-        await self._first_beat()
+        # Before the answer that names the relays: who looks for us finds the direct route as early as any other.
         if self._config.listen is not None:
             await self._tunnel.listen(*self._config.listen)
+        await self._first_beat()
         tasks = [
             asyncio.create_task(self._beat.run()),
             asyncio.create_task(link.follow(self._client, self._event, self._beat.soon)),
