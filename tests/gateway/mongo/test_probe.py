@@ -16,7 +16,7 @@ from wardgate.gateway.mongo.login import Login
 from wardgate.numbers import Numbers
 from wardgate.secret import Secret
 from wardgate.testing.certificates import CertificateAuthority
-from wardgate.testing.mongo import STANDALONE, MongoDeployment, MongoFactory
+from wardgate.testing.mongo import RS1, STANDALONE, MongoDeployment, MongoFactory
 from wardgate.testing.ports import free_ports
 
 TargetOf = Callable[..., Any]
@@ -130,6 +130,26 @@ async def test_plain_server(target_of: TargetOf, plain: MongoDeployment) -> None
 async def test_standalone_under_a_set_name(target_of: TargetOf, plain: MongoDeployment) -> None:
     result = await probe.test(target_of(plain, set_name="rs0"), None)
     assert failures(result) == [("topology", "topology_set_name")]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_host_of_another_deployment_is_said_whoever_answers_first(
+    target_of: TargetOf, plain: MongoDeployment, mongod: MongoFactory, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """A set drops from its list whom it does not know, and with that what was to be said of them."""
+    behind = mongod(replace(RS1, tls=False, auth=False))
+    seeds = (behind.members[0].address, plain.members[0].address)
+
+    async def one_by_one(self: probe.Probe, addresses: tuple[str, ...] | list[str]) -> None:
+        for address in sorted(addresses, key=lambda each: each != seeds[first]):
+            self._hops[address] = []
+            await self._test_member(address)
+
+    monkeypatch.setattr(probe.Probe, "_test_all", one_by_one)
+    result = await probe.test(replace(target_of(behind), seeds=seeds), None)
+    assert not result.ok
+    assert ("topology", Code.TOPOLOGY_SET_NAME) in failures(result)
+    assert any(plain.members[0].address in hop.message for hop in result.hops if not hop.ok)
 
 
 async def test_not_behind_a_load_balancer(target_of: TargetOf, plain: MongoDeployment) -> None:

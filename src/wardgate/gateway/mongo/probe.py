@@ -35,6 +35,7 @@ PLAIN_PROBE = 2.0  # for the second look that tells "no TLS" from "cut"
 _TOLERATED = frozenset({Code.DNS_FAILED, Code.TCP_REFUSED, Code.TCP_TIMEOUT, Code.TCP_UNREACHABLE})
 LAG_WAIT, LAG_POLL = 3.0, 0.25  # a secondary may not have heard yet of a user that the primary knows
 _NO_LOGIN = frozenset({Role.ARBITER, Role.OTHER, Role.UNKNOWN})  # they hold no users, or do not serve yet
+_UNPLACED = frozenset({Role.OTHER, Role.UNKNOWN})  # it does not say where it belongs, or nothing at all
 _MAYBE_NOT_TLS = frozenset({Code.TLS_FAILED, Code.TLS_TIMEOUT})
 
 
@@ -58,7 +59,7 @@ class Probe:
     target: Target
     login: Login | None
     _hops: dict[str, list[Hop]] = field(default_factory=dict)
-    _reached: dict[str, Role] = field(default_factory=dict)
+    _told: dict[str, Description] = field(default_factory=dict)  # by address, also of those that proved no members
     _connections: dict[str, ServerConnection] = field(default_factory=dict)
     _discovery: Discovery = field(init=False)
 
@@ -144,7 +145,7 @@ class Probe:
                 description = Description.unknown(address, refined.message)
             else:
                 description = Description.of(address, hello)
-        self._reached[address] = description.role
+        self._told[address] = description
         self._discovery.update(description)
 
     async def _refined(self, address: str, error: MongoError) -> MongoError:
@@ -183,7 +184,7 @@ class Probe:
 
     async def _log_in_everywhere(self, login: Login, primary: str | None) -> None:
         """The primary first: its refusal is the truth, and asking the others would only fill their logs."""
-        usable = [address for address, role in self._reached.items() if role not in _NO_LOGIN]
+        usable = [address for address, told in self._told.items() if told.role not in _NO_LOGIN]
         if primary in usable and not await self._log_in(login, primary, patience=0.0):
             return
         patience = LAG_WAIT if primary in usable else 0.0
@@ -253,9 +254,24 @@ class Probe:
         hop = Hop(hop=HopKind.TOPOLOGY, target=name, ok=True, message=_summary(topology), duration_ms=_ms(duration))
         self._hops.setdefault(f"topology of {name}", []).append(hop)
 
+    def _stranger(self, topology: Topology) -> str | None:
+        """A host of the resource that is a server of another deployment. The set's own list has dropped it where the
+        set answered first; what is said of it must not depend on that."""
+        if topology.kind is not Kind.REPLICA_SET:
+            return None
+        seeds = (self._told[each] for each in self.target.seeds if each in self._told)
+        return next((e.address for e in seeds if e.role not in _UNPLACED and e.set_name != topology.set_name), None)
+
     def _contradiction(self, topology: Topology) -> MongoError | None:
         if topology.problem is not None:
             return MongoError(Code.TOPOLOGY_SET_NAME, topology.problem)
+        stranger = self._stranger(topology)
+        if stranger is not None:
+            return MongoError(
+                Code.TOPOLOGY_SET_NAME,
+                f"{quoted(stranger)} does not belong to the replica set {quoted(topology.set_name, 80)}, unlike the "
+                "resource's other hosts: name the hosts of one deployment.",
+            )
         if topology.primary is not None:
             return None
         unreached = [member.address for member in topology.members if member.role is Role.UNKNOWN]
