@@ -115,6 +115,19 @@ def test_bytes_behind_the_end_are_refused(compressor: Compressor) -> None:
         inflate(wrapped(payload + b"zz", compressor, size=100))
 
 
+@pytest.mark.parametrize("size", [100, 1000])
+@pytest.mark.parametrize("compressor", [Compressor.ZLIB, Compressor.ZSTD])
+def test_bytes_behind_the_end_are_refused_at_once_and_not_gathered(compressor: Compressor, size: int) -> None:
+    message = wrapped(compress(plain(b"x" * 100), compressor)[HEAD_BYTES:], compressor, size=size)
+    inflater = Inflater(read_head(message, ALL))
+    assert len(b"".join(inflater.feed(message, last=False))) == 16 + 100
+    with pytest.raises(RemoteProtocolError) as error:
+        list(inflater.feed(b"z", last=False))
+    assert error.value.code == "wrapped_length"
+    with pytest.raises(RemoteProtocolError):
+        list(Inflater(read_head(message, ALL)).feed(message + b"z", last=False))
+
+
 @pytest.mark.parametrize(
     ("message", "code"),
     [

@@ -180,12 +180,14 @@ class _OpenZlib:
         self._data += data
 
     def take(self, most: int) -> bytes:
+        if self._codec.eof:
+            return _nothing_behind(self._data)
         piece = self._codec.decompress(self._data, most)
-        self._data = self._codec.unused_data if self._codec.eof else self._codec.unconsumed_tail
+        self._data = self._codec.unused_data or self._codec.unconsumed_tail
         return piece
 
     def ended(self) -> bool:
-        return self._codec.eof and not self._data
+        return self._codec.eof
 
 
 class _OpenZstd:
@@ -199,13 +201,17 @@ class _OpenZstd:
         self._data += data
 
     def take(self, most: int) -> bytes:
-        if self._codec.eof or (self._codec.needs_input and not self._data):
+        if self._codec.eof:
+            return _nothing_behind(self._data)
+        if self._codec.needs_input and not self._data:
             return b""
         data, self._data = self._data, b""
-        return self._codec.decompress(data, most)
+        piece = self._codec.decompress(data, most)
+        self._data = self._codec.unused_data
+        return piece
 
     def ended(self) -> bool:
-        return self._codec.eof and not self._codec.unused_data and not self._data
+        return self._codec.eof
 
 
 class _OpenSnappy:
@@ -289,6 +295,13 @@ def _varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
+
+
+def _nothing_behind(data: bytes) -> bytes:
+    """Bytes behind the end are refused when the first of them comes: kept until the last, they would have no bound."""
+    if data:
+        raise _lying()
+    return b""
 
 
 def _lying() -> RemoteProtocolError:
