@@ -177,6 +177,25 @@ async def test_the_token_is_for_named_hosts_only(
             assert server.seen == []
 
 
+async def test_the_token_is_not_for_members_that_nobody_named(
+    serve: Callable[..., SaslServer], site: Site, quick: Numbers
+) -> None:
+    """A set names its members by itself, and so does a record that is looked up again."""
+    async with serve("MONGODB-OIDC", {JWT: "gateway"}) as server, serve("MONGODB-OIDC", {}) as stranger:
+        elsewhere = f"127.0.0.1:{stranger.port}"
+        members = {"setName": "rs0", "hosts": [f"localhost:{server.port}", elsewhere]}
+        server.extra_hello = members
+        stranger.extra_hello = {**members, "isWritablePrimary": False, "secondary": True}
+        credentials = Credentials(mechanism=Mechanism.OIDC)
+        result = await run_test(model(server), credentials, site, quick)
+        assert [(hop.target, hop.code) for hop in result.hops if not hop.ok] == [(elsewhere, "login_host")]
+        target, login = await approach(model(server), credentials, site, quick)
+        with pytest.raises(MongoError) as caught:
+            await ServerConnection.open(target, elsewhere, purpose="test", login=login)
+        assert caught.value.code == "login_host"
+        assert stranger.seen == []
+
+
 @pytest.mark.parametrize(
     ("content", "code"),
     [(None, "login_token"), (b"", "login_token"), (b"no token", "login_token"), (b"\xff", "login_token")],

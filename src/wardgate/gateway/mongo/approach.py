@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from ...api.machine import Credentials, MongoTarget
-from ...api.models import Hop, HopKind, TestResult
+from ...api.models import Hop, HopKind, Mechanism, TestResult
 from ...numbers import Numbers
 from . import probe, srv
 from .errors import Code, MongoError
@@ -57,5 +57,14 @@ async def run_test(model: MongoTarget, credentials: Credentials | None, site: Si
 
 
 def _target(located: srv.Located, credentials: Credentials | None, site: Site, numbers: Numbers) -> Target:
+    """With the gateway's own token to give away, no host is dialled but those that it is for."""
     certificate = credentials.client_certificate if credentials is not None else None
-    return Target.of(located.model, numbers, certificate=certificate, names=site.names, source=located.seeds)
+    own_token = credentials is not None and credentials.mechanism is Mechanism.OIDC
+    return Target.of(
+        located.model,
+        numbers,
+        certificate=certificate,
+        names=site.names,
+        source=located.seeds,
+        check_hosts=site.check_oidc_hosts if own_token else None,
+    )

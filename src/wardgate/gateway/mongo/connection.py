@@ -60,9 +60,11 @@ async def dial(target: Target, address: str, protocol_factory: Callable[[], P]) 
 
 
 async def resolve(target: Target, address: str) -> list[Endpoint]:
-    """The addresses behind a name that may be dialled. Raises MongoError(dns_failed, address_refused)."""
+    """The addresses behind a name that may be dialled. Raises MongoError(dns_failed, address_refused, login_host)."""
     try:
         host, port = split_address(address)
+        if target.check_hosts is not None:
+            target.check_hosts((host,))
         found = await target.names.addresses(host, port, target.numbers.tcp_connect)
     except (OSError, UnicodeError, ValueError) as error:  # TimeoutError is an OSError
         raise MongoError(

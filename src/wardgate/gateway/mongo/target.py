@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -111,7 +111,8 @@ class Target:
     """One deployment. `tls` None means plain TCP; `verified` says whether certificates are checked.
 
     `compressors` and `zlib_level` are what the connection string says of the leg to the server (empty, None: nothing).
-    `source` is there where the seeds came from an SRV record.
+    `source` is there where the seeds came from an SRV record. `check_hosts` is asked before every dial, also of members
+    that a hello or a record names later; it raises MongoError for a host that the login is not for.
     """
 
     seeds: tuple[str, ...]
@@ -127,6 +128,7 @@ class Target:
     numbers: Numbers = field(default=DEFAULT, repr=False)
     names: Names = field(default_factory=Names, repr=False, compare=False)
     source: SeedSource | None = field(default=None, repr=False, compare=False)
+    check_hosts: Callable[[Iterable[str]], None] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(
@@ -137,6 +139,7 @@ class Target:
         certificate: str | None = None,
         names: Names | None = None,
         source: SeedSource | None = None,
+        check_hosts: Callable[[Iterable[str]], None] | None = None,
     ) -> Target:
         """From the control plane's model, its SRV name already located (`srv.locate`); `certificate` is a client's,
         with its key. Raises MongoError(ca_invalid, client_certificate_…, dns_failed)."""
@@ -161,6 +164,7 @@ class Target:
             numbers=numbers,
             names=names or Names(),
             source=source,
+            check_hosts=check_hosts,
         )
 
     @property
