@@ -7,7 +7,7 @@ tests fail now and then without us.
 
 Law: a test that passes directly neither fails nor is skipped through wardgate, or its name stands in SUITE_REASONS.
 
-    python -m compat.suite --source FOLDER [--standalone] [FILE ...]     FOLDER: an unpacked sdist with its own .venv
+    python -m compat.suite [--standalone] [FILE ...]     tools/setup-compat fetches the tests into .tools/compat/suite
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 from wardgate.testing.mongo import RS1, STANDALONE, MongoDeployment
 from wardgate.testing.stack import Stack
 
+from .clients import SETUP, TOOLS
 from .known import SUITE_REASONS
 
 FILE_TIMEOUT_S = 900
@@ -199,11 +200,15 @@ def _say(text: str) -> None:
 def main() -> int:
     """1 if a test is lost without a reason."""
     parser = argparse.ArgumentParser(prog="python -m compat.suite", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--source", type=Path, required=True, help="an unpacked PyMongo sdist with a .venv in it")
+    parser.add_argument(
+        "--source", type=Path, default=TOOLS / "suite", help="PyMongo's tests, with a .venv beside them"
+    )
     parser.add_argument("--work", type=Path, default=Path("compat/.work/suite"), help="where results and logs go")
     parser.add_argument("--standalone", action="store_true", help="on a standalone instead of a one-member set")
     parser.add_argument("files", nargs="*", help="test files below the source (default: all)")
     asked = parser.parse_args()
+    if not (asked.source / ".venv/bin/python").exists():
+        parser.error(f"{asked.source} has no tests with a .venv beside them: {SETUP}")
     lost_tests = run(asked.source.resolve(), asked.work.resolve(), standalone=asked.standalone, chosen=asked.files)
     return 1 if lost_tests else 0
 

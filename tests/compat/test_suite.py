@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from compat.clients import PYMONGO, ROOT
 from compat.suite import Outcome, lost, read_report, reason
 
 REPORT = """<testsuites><testsuite>
@@ -38,3 +40,12 @@ def test_what_wardgate_answers_itself_is_excused_and_nothing_else() -> None:
     assert reason(f"{start}authenticate_command_and_resulting_server-generated_error_are_redacted") is not None
     assert reason(f"{start}hello_with_speculative_authenticate_is_redacted") is None
     assert reason("test.test_collection.TestCollection::test_insert_one") is None
+
+
+def test_the_tests_are_of_the_version_that_runs_them() -> None:
+    locked = [
+        re.findall(r"^pymongo==(\S+)", (ROOT / "tools" / "compat" / name).read_text(), re.MULTILINE)
+        for name in ("suite.txt", "suite-source.txt")
+    ]
+    assert locked[0] == locked[1]
+    assert locked[0][0].startswith(PYMONGO[-1])
