@@ -13,10 +13,10 @@ Results: TypeAlias = Mapping[tuple[str, str, str], Sequence[Cell]]
 _BAD = (Verdict.DIFFERS, Verdict.BROKEN)
 _HEAD = """# Compatibility
 
-What works with a MongoDB deployment directly works through wardgate, with the same result. This page is written by
-`make compat`, which runs one list of features per client, in the client's own language, directly and through
-wardgate on the same deployment as the same MongoDB user, and compares what each row saw: documents, counts, errors
-with code, text and labels, the commands that the driver sent, who served a read.
+What works with a MongoDB deployment directly is to work through wardgate, with the same result. This page, written by
+`make compat`, says where that was tried: it runs one list of features per client, in the client's own language, directly
+and through wardgate on the same deployment as the same MongoDB user, and compares what each row saw: documents, counts,
+errors with code, text and labels, the commands that the driver sent, who served a read.
 
 | sign | means |
 |---|---|
@@ -26,7 +26,7 @@ with code, text and labels, the commands that the driver sent, who served a read
 | ✗ | **a difference without a reason: a bug** |
 | ! | **an error on both sides where it has to work** |
 | – | this version of the client does not have it |
-| · | not run |
+| · | not run, so nothing is claimed |
 """
 
 
@@ -85,7 +85,13 @@ def terminal(results: Results) -> str:
 def document(results: Results, suites: Mapping[str, Any] | None = None) -> str:
     """docs/compatibility.md. `suites`: deployment → the summary of PyMongo's own tests there (compat/suite.py)."""
     ran = sum(len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN) for cells in results.values())
-    parts = [_HEAD, f"{ran} rows were compared; {len(bad(results))} differ without a reason.\n"]
+    pairs = {key[:2] for key in results}
+    tried = {key[:2] for key, cells in results.items() if not count(cells, Verdict.NOT_RUN)}
+    parts = [
+        _HEAD,
+        f"{ran} rows were compared; {len(bad(results))} differ without a reason. "
+        f"Of {len(pairs)} pairs of client and deployment, {len(tried)} were run.\n",
+    ]
     parts += ["## Differences that are meant\n", *_reasons(results), ""]
     parts += ["## Clients, deployments, connection strings\n", *_overview(results), ""]
     if suites:
@@ -162,13 +168,13 @@ def _share(cells: Sequence[Cell] | None) -> str:
 
 
 def _matrix(results: Results, family: str) -> Iterator[str]:
-    """A line a row, a column for each version and deployment, in the first view."""
+    """A line a row, a column for each version and deployment that ran, in the first view."""
     view = next(view for client, _, view in results if _family(client) == family)
     keys = [key for key in results if _family(key[0]) == family and key[2] == view]
     if all(count(results[key], Verdict.NOT_RUN) for key in keys):
         yield f"Not run: {results[keys[0]][0].differences[0]}."
         return
-    columns = sorted(keys, key=lambda key: [each[0] for each in keys].index(key[0]))
+    columns = [key for key in keys if not count(results[key], Verdict.NOT_RUN)]
     yield (
         "| | "
         + " | ".join(f"{client.removeprefix(family).strip()} {deployment}".strip() for client, deployment, _ in columns)

@@ -30,6 +30,14 @@ def test_what_did_not_run_says_so() -> None:
     assert line.endswith("not run: run tools/setup-compat as root")
 
 
+def test_the_page_says_how_much_was_tried() -> None:
+    idle = {("PyMongo 4.20", "rs3", "plain"): [Cell("", Verdict.NOT_RUN, ("no run of it is kept here",))]}
+    page = report.document({**RESULTS, **idle})
+    assert "Of 3 pairs of client and deployment, 1 were run." in page
+    assert "| PyMongo 4.20 | rs3 | · |" in page
+    assert "| | 4.20 rs1 |\n" in page
+
+
 def test_bugs_are_what_decides() -> None:
     assert [cell for _, cell in report.bad(RESULTS)] == [BUG]
 
