@@ -261,7 +261,13 @@ async def test_a_server_that_hangs_up_at_the_login_gets_none_ahead(house: Houses
 
 
 @pytest.mark.parametrize(
-    "answer", [b"HTTP/1.1 400 Bad Request\r\n\r\n", build_msg(bson.encode({"ok": 1}), 1, 99), b"\xff" * 40]
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        build_msg(bson.encode({"ok": 1}), 1, 99),
+        b"\xff" * 40,
+        build_msg(bson.encode({"ok": 1}), 1, 1) + b"\x10",  # more than was asked for
+    ],
 )
 async def test_a_broken_answer_to_the_login_is_a_failure(house: Houses, answer: bytes) -> None:
     it = await house(spare_connections=1)

@@ -93,7 +93,7 @@ class Spare(asyncio.Protocol):
             if message is None:
                 return
             answer = parse_reply(message)
-            if answer.response_to == self._request and not answer.more_to_come:
+            if answer.response_to == self._request and not answer.more_to_come and not self._reader.buffered:
                 reply.set_result(bson.decode(answer.body))
                 return
         except (FramingError, RemoteProtocolError, bson.errors.InvalidBSON):
