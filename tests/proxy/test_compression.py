@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+import zlib
 from typing import Any
 
 import bson
@@ -248,6 +249,22 @@ def test_a_large_one_that_lies_is_never_finished(compressor: Compressor) -> None
         assert len(it.to_server) < len(INSERT)
         assert not [record for record in it.records if isinstance(record, audit.CommandIntent)]
         assert it.machine.closed
+
+
+@pytest.mark.parametrize("inside", [b"x", FIND[16:]])
+def test_a_small_request_may_be_large_when_compressed(inside: bytes) -> None:
+    padding = b"\0\0\0\xff\xff" * 200  # stored blocks without bytes
+    stream = zlib.compressobj()
+    payload = stream.compress(inside) + stream.flush(zlib.Z_FULL_FLUSH) + padding
+    payload += b"\x03\0" + struct.pack(">I", zlib.adler32(inside))
+    rest = struct.pack("<iiB", Opcode.MSG, len(inside), Compressor.ZLIB) + payload
+    message = HEADER.pack(16 + len(rest), 7, 0, Opcode.COMPRESSED) + rest
+    it = settled("zlib", whole_bytes=600)
+    it.client(*(message[a : a + 100] for a in range(0, len(message), 100)))
+    if inside == b"x":
+        assert it.machine.closed
+    else:
+        assert it.to_server == FIND
 
 
 def test_replies_too_long_to_be_held_stay_plain() -> None:

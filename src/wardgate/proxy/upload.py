@@ -128,13 +128,14 @@ class Upload:
             except RemoteProtocolError as error:
                 self.error = error
                 return 0
-        if not data or self.error is not None:
+        if self.error is not None:
             return len(data)
-        self._held.append(data)
-        self._size += len(data)
+        if data:
+            self._held.append(data)
+            self._size += len(data)
         if self.route is Route.UNKNOWN:
-            self._choose()
-        elif self.route is Route.PASS:
+            self._choose()  # without data too: a compressed one may end before there is much of it
+        elif data and self.route is Route.PASS:
             self._read(data)
         return len(data)
 
@@ -224,7 +225,7 @@ class Upload:
 
 def _route(header: Header, head: bytes) -> Route:
     """What becomes of a message that begins with `head`."""
-    if header.opcode == Opcode.MSG:
+    if header.opcode == Opcode.MSG and len(head) >= _HEAD_BYTES:
         begins_with_documents = head[20] == 1
         name = head[26 : head.find(0, 26)]  # of the first field of a kind-0 section
         if begins_with_documents or (head[20] == 0 and carries_documents(name)):
