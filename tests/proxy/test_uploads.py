@@ -369,6 +369,29 @@ def test_a_write_without_reply_is_carried_out_if_all_of_it_came() -> None:
     assert do.AbortServer() in it.actions
 
 
+def test_a_client_that_left_within_it_is_not_waited_for() -> None:
+    it = play()
+    small = command({"insert": "orders", "documents": [{"a": 1}]}, 7, MORE_TO_COME)
+    it.client(small + insert(8, MORE_TO_COME)[:1000])
+    assert it.event(it.machine.client_gone) == []  # the small one is still carried out
+    it.event(it.machine.durable)
+    assert it.to_server == small
+    assert it.machine.closed
+    assert it.actions[-3] == do.FinishServer()
+
+
+def test_bytes_that_break_a_rule_are_not_answered_where_no_answer_is_awaited() -> None:
+    too_large = command({"aggregate": "orders", "comment": b"x" * 17_000_000}, 7, MORE_TO_COME)
+    no_body = op_msg_sections([b"\x01" + struct.pack("<i", 4) + b"x" * 1000], 7, MORE_TO_COME)
+    for message in (too_large, no_body):
+        it = play()
+        it.client(*in_pieces(message, 1_000_000))
+        assert it.to_client == b""
+        assert it.state() == "REQUEST"
+        it.client(command({"count": "orders"}, 8))
+        assert it.state() == "REPLY"
+
+
 def test_a_record_that_is_refused_stops_everything() -> None:
     it, message = play(), insert()
     it.client(message[:2000])

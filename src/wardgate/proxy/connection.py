@@ -272,6 +272,8 @@ class ProxyConnection(Streaming):
                 return
             if message is not None:
                 self._take(message, now, out)
+            elif self._client_gone and requests.missing:
+                break  # the rest of it will never come
             elif not (requests.large and self._begin_upload(now, out)):
                 break
         if self._state is not State.REQUEST:

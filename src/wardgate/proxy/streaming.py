@@ -101,6 +101,7 @@ class Streaming(Conduct):
 
     def _look(self, turn: Turn, upload: Upload, now: float, out: list[Action]) -> None:
         """Do what can be done with what is here of the request."""
+        turn.request = self._owed = upload.request  # its flags are known by now
         if upload.error is not None and not upload.spoiled:
             self._spoil(upload, now, out)
         elif upload.route is Route.WHOLE:
@@ -114,7 +115,6 @@ class Streaming(Conduct):
 
     def _pass_on(self, turn: Turn, upload: Upload, now: float, out: list[Action]) -> None:
         if upload.opened < 0:
-            turn.request = self._owed = upload.request
             out.append(Record(upload.record(self.facts.connection)))
             self._pause_here(out)  # its parts bear the number that this record gets
             return
