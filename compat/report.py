@@ -14,9 +14,9 @@ _BAD = (Verdict.DIFFERS, Verdict.BROKEN)
 _HEAD = """# Compatibility
 
 What works with a MongoDB deployment directly is to work through wardgate, with the same result. This page, written by
-`make compat`, says where that was tried: it runs one list of features per client, in the client's own language, directly
-and through wardgate on the same deployment as the same MongoDB user, and compares what each row saw: documents, counts,
-errors with code, text and labels, the commands that the driver sent, who served a read.
+`make compat`, says where that was tried: it runs one list of features per client, in the client's own language,
+directly and through wardgate on the same deployment as the same MongoDB user, and compares what each row saw:
+documents, counts, errors with code, text and labels, the commands that the driver sent, who served a read.
 
 | sign | means |
 |---|---|
@@ -87,11 +87,8 @@ def document(results: Results, suites: Mapping[str, Any] | None = None) -> str:
     ran = sum(len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN) for cells in results.values())
     pairs = {key[:2] for key in results}
     tried = {key[:2] for key, cells in results.items() if not count(cells, Verdict.NOT_RUN)}
-    parts = [
-        _HEAD,
-        f"{ran} rows were compared; {len(bad(results))} differ without a reason. "
-        f"Of {len(pairs)} pairs of client and deployment, {len(tried)} were run.\n",
-    ]
+    parts = [_HEAD, f"{ran} rows were compared; {len(bad(results))} differ without a reason."]
+    parts += [f"Of {len(pairs)} pairs of client and deployment, {len(tried)} were run.\n"]
     parts += ["## Differences that are meant\n", *_reasons(results), ""]
     parts += ["## Clients, deployments, connection strings\n", *_overview(results), ""]
     if suites:
