@@ -73,7 +73,8 @@ def test_without_a_place_for_it_nothing_is_added() -> None:
 
 
 def test_tokens_of_ours_are_not_the_clients() -> None:
-    secrets = dict.fromkeys(("WARDGATE_TOKEN", "WARDGATE_ENROLMENT_TOKEN", "WARDGATE_MASTER_KEY"), "secret")
+    names = ("TOKEN", "ENROLMENT_TOKEN", "MASTER_KEY", "DATABASE_URL", "SMTP_URL")
+    secrets = dict.fromkeys((f"WARDGATE_{name}" for name in names), "secret")
     show = "import os; print(sorted(n for n in os.environ if n.startswith('WARDGATE_')), os.environ['KEPT'])"
     plain = {name: value for name, value in os.environ.items() if not name.startswith("WARDGATE_")}
     done = run(sys.executable, "-c", show, env={**plain, **secrets, "KEPT": "kept"})
@@ -143,6 +144,29 @@ def test_a_local_proxy_that_dies_takes_its_client_along(cue: Path) -> None:
         assert process.wait(20) == 1
         with pytest.raises(ProcessLookupError):
             os.kill(client, 0)
+
+
+def test_a_local_proxy_that_is_stopped_and_goes_on_ends_nothing() -> None:
+    script = 'echo "$$"; exec cat'
+    with subprocess.Popen(
+        argv("serve", "sh", "-c", script),
+        start_new_session=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        client = process.stdout.readline().strip()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        [proxy] = set(children) - {client}
+        os.kill(int(proxy), signal.SIGSTOP)
+        while " T " not in Path(f"/proc/{proxy}/stat").read_text():
+            os.sched_yield()
+        os.kill(int(proxy), signal.SIGCONT)
+        process.stdin.close()
+        assert process.wait(20) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

@@ -35,7 +35,13 @@ from .view import VARIABLE
 
 PLACE: Final = "{uri}"
 # What opens a control plane, a gateway or a vault is not for a MongoDB client.
-_WITHHELD: Final = ("WARDGATE_ENROLMENT_TOKEN", "WARDGATE_MASTER_KEY", "WARDGATE_TOKEN")
+_WITHHELD: Final = (
+    "WARDGATE_DATABASE_URL",
+    "WARDGATE_ENROLMENT_TOKEN",
+    "WARDGATE_MASTER_KEY",
+    "WARDGATE_SMTP_URL",
+    "WARDGATE_TOKEN",
+)
 _INSIST_SECONDS: Final = 5.0  # from SIGTERM to SIGKILL
 _ORPHAN_GRACE: Final = 1.0  # for a client whose local proxy died
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGCONT, signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -209,7 +215,7 @@ class Front:
 
     def _reap(self) -> None:
         """Who of our children ended, and whether the client was stopped."""
-        found, status = _wait(self._proxy) if self._status is None else (0, 0)
+        found, status = _wait(self._proxy, os.WNOHANG) if self._status is None else (0, 0)
         if found:
             self._status = os.waitstatus_to_exitcode(status)
             if self._status < 0:
@@ -218,12 +224,12 @@ class Front:
             self._end(_ORPHAN_GRACE)
         if self._client is None:
             return
-        found, status = _wait(self._client)
+        found, status = _wait(self._client, os.WNOHANG | os.WUNTRACED)
         if not found:
             return
         if os.WIFSTOPPED(status):
             self._stopped()
-        elif not os.WIFCONTINUED(status):
+        else:
             self._exited(os.waitstatus_to_exitcode(status))
 
     def _exited(self, code: int) -> None:
@@ -278,9 +284,9 @@ class Front:
                 termios.tcsetattr(self._terminal, termios.TCSADRAIN, self._modes)
 
 
-def _wait(pid: int) -> tuple[int, int]:
+def _wait(pid: int, options: int) -> tuple[int, int]:
     try:
-        return os.waitpid(pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+        return os.waitpid(pid, options)
     except ChildProcessError:
         return pid, 0
 
