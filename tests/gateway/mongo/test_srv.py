@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import dns.message
+import dns.rcode
+import dns.rdatatype
 import pytest
 
 from wardgate.api.machine import MongoTarget
@@ -208,6 +211,27 @@ async def test_addresses_come_from_the_named_server_too(zone: DnsServer, names: 
         with pytest.raises(MongoError) as caught:
             await resolve(target, name)
         assert caught.value.code == code
+
+
+class HalfServer(DnsServer):
+    """Fails at questions for IPv6 addresses, as some do in front of old zones."""
+
+    def answer(self, data: bytes, *, udp: bool) -> bytes | None:
+        query = dns.message.from_wire(data)
+        if query.question[0].rdtype is not dns.rdatatype.AAAA:
+            return super().answer(data, udp=udp)
+        reply = dns.message.make_response(query)
+        reply.set_rcode(dns.rcode.SERVFAIL)
+        return reply.to_wire()
+
+
+async def test_one_family_is_enough() -> None:
+    with HalfServer() as zone:
+        zone.add("m0.shop.test", "A", "127.0.0.1")
+        names = Names(("127.0.0.1", zone.port))
+        assert [each.sockaddr for each in await names.addresses("m0.shop.test", 5, 1.0)] == [("127.0.0.1", 5)]
+        with pytest.raises(OSError, match="no address"):
+            await names.addresses("none.shop.test", 5, 1.0)
 
 
 # --- again --------------------------------------------------------------------------------------------------------

@@ -63,17 +63,20 @@ class Names:
         return [Endpoint(family, sockaddr) for family, _, _, _, sockaddr in found if family in _FAMILIES]
 
     async def _asked(self, host: str, port: int, timeout: float) -> list[Endpoint]:
+        failures: list[dns.exception.DNSException] = []
+
         async def ask(family: int, kind: str) -> list[Endpoint]:
-            records = await self._resolve(host, kind, timeout)
+            try:
+                records = await self._resolve(host, kind, timeout)
+            except dns.exception.DNSException as error:
+                failures.append(error)  # of one family: some servers fail at AAAA, and A is enough
+                return []
             return [Endpoint(family, _sockaddr(family, record.address, port)) for record in records or ()]
 
-        try:
-            answers = await asyncio.gather(*(ask(family, kind) for family, kind in _FAMILIES.items()))
-        except dns.exception.DNSException as error:
-            raise OSError(f"DNS: {type(error).__name__}") from error
+        answers = await asyncio.gather(*(ask(family, kind) for family, kind in _FAMILIES.items()))
         found = [each for answer in answers for each in answer]
         if not found:
-            raise OSError("DNS: no address")
+            raise OSError("DNS: no address") from (failures[0] if failures else None)
         return found
 
     async def service(self, name: str, timeout: float) -> Service:
