@@ -52,7 +52,10 @@ def check(
         if said:
             found.sealed_at = max(facts.sealed_at for facts in said)
         final = next((facts for facts in said if facts.final), None)
-        by_number = {epoch.epoch: epoch for epoch in epochs}
+        by_number: dict[int, StoredEpoch] = {}
+        for epoch in epochs:
+            if by_number.setdefault(epoch.epoch, epoch) is not epoch:
+                raise ChainBroken(Break.REPLAYED, epoch.epoch, 0, "an epoch stands there a second time")
         for number in sorted(by_number.keys() | {claim.link.epoch for claim in claims}):
             due = [claim for claim in claims if claim.link.epoch == number]
             facts = _one(session, number, by_number.get(number), due, load, unseal, visit)
@@ -70,9 +73,11 @@ def check(
 def _of_heads(epochs: Sequence[StoredEpoch], load: Load) -> list[_Claim]:
     """What each epoch's head says of the epoch before it; a head that can't be read is told of when its turn comes."""
     claims = []
-    for epoch in epochs[1:]:
+    for epoch in epochs:
+        if epoch.epoch <= 1 or not epoch.objects:
+            continue  # the first has none before it
         try:
-            head = read_head(load(epoch.objects[0])) if epoch.objects else None
+            head = read_head(load(epoch.objects[0]))
         except (FileNotFoundError, UnreadableObject):
             continue
         if head is not None and head.previous is not None:
