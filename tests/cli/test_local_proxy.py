@@ -477,6 +477,18 @@ async def test_a_connection_is_not_held_for_ever() -> None:
         assert not s.running.done()
 
 
+async def test_streams_that_are_cut_at_once_are_not_dialled_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fresh, "usable", False)
+    async with scene(client_hold=0.05) as s:
+        _, listeners, _ = await s.begin(STANDALONE)
+        reader, writer = await _connect(listeners.main)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        assert not s.gateway.data.empty()
+        assert not s.running.done()
+
+
 async def test_a_silent_gateway_is_lost_with_what_its_way_carried() -> None:
     async with scene(control_lost=0.2) as s:
         _, listeners, _ = await s.begin(STANDALONE)

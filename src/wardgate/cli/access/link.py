@@ -13,6 +13,7 @@ silent, the stream is dropped, and the gateway is told which ones are left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -259,20 +260,21 @@ class Link:
                 self._numbered += 1
                 self._carried[self._numbered] = _Carried(stream.way, drop)
                 return stream.switch(protocol), self._numbered
-            stream.abort()  # the link was lost meanwhile: the session may be elsewhere now
+            stream.abort()  # cut at once, or the link was lost meanwhile: the session may be elsewhere now
 
     def closed(self, number: int) -> None:
         """A data stream is over."""
         self._carried.pop(number, None)
 
     async def _wait_up(self, until: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, until - monotonic())):
                 await self._up.wait()
-        except TimeoutError:
-            raise TunnelError(
-                "gateway_unreachable", f"The gateway {self._gateway} is away: a client connection was closed."
-            ) from None
+                if monotonic() < until:
+                    return
+        raise TunnelError(
+            "gateway_unreachable", f"The gateway {self._gateway} is away: a client connection was closed."
+        )
 
     def _drop(self, which: Callable[[_Carried], bool]) -> None:
         for number, carried in tuple(self._carried.items()):
