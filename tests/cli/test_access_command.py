@@ -122,6 +122,44 @@ def test_events_go_nowhere_else(
     assert wishes == []
 
 
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="a folder below /dev that everybody writes to")
+def test_a_link_below_dev_is_followed_only_where_the_system_put_it(
+    wishes: list[tuple[Wish, View]], tmp_path: Path
+) -> None:
+    target = tmp_path / "precious"
+    target.write_text("kept")
+    path = Path("/dev/shm") / f"wardgate-{os.getpid()}-events"
+    path.symlink_to(target)
+    try:
+        assert run([*NEEDED, "--json", "--events", str(path), "--", "true"]) == 1
+    finally:
+        path.unlink()
+    assert target.read_text() == "kept"
+    assert run([*NEEDED, "--json", "--events", "/dev/null", "--", "true"]) == 0
+
+
+def test_a_pipe_that_somebody_else_has_put_there_is_refused(
+    wishes: list[tuple[Wish, View]], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # without one, opening it to write would wait
+    words = [*NEEDED, "--json", "--events", str(path), "--", "true"]
+    assert run(words) == 0
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    assert run(words) == 1
+    os.close(reader)
+    assert "somebody else's" in capsys.readouterr().err
+    assert len(wishes) == 1
+
+
+def test_events_go_into_what_the_caller_has_opened(wishes: list[tuple[Wish, View]]) -> None:
+    reader, writer = os.pipe()
+    assert run([*NEEDED, "--json", "--events", f"/dev/fd/{writer}", "--", "true"]) == 0
+    os.close(reader)
+    os.close(writer)
+
+
 # --- what is seen
 
 

@@ -21,6 +21,7 @@ from ..settings import Settings, not_logged_in
 from .login import log_in_on_terminal
 
 _CLIENT = "client"
+_INHERITED = ("/dev/fd/", "/dev/stdout", "/dev/stderr")  # links by nature; nobody else can place one there
 
 
 class _WithClient(click.Command):
@@ -139,15 +140,16 @@ def _view(events: Path | None, as_json: bool, client: tuple[str, ...]) -> Iterat
 
 def _private_file(path: Path) -> TextIO:
     """A new file, or one of ours emptied, that nobody else can read: a URI in it may hold a password."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-    if not path.is_relative_to("/dev"):  # there, /dev/fd/3 is a link
-        flags |= os.O_NOFOLLOW
+    inherited = os.fspath(path).startswith(_INHERITED)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (0 if inherited else os.O_NOFOLLOW)
     try:
         descriptor = os.open(path, flags, 0o600)
         facts = os.fstat(descriptor)
-        if stat.S_ISREG(facts.st_mode):
-            if facts.st_uid != os.geteuid():
-                raise PermissionError(errno.EPERM, "it is somebody else's")
+        is_file = stat.S_ISREG(facts.st_mode)
+        # A pipe that somebody else has put there would be read by them; one that we were given is our caller's choice.
+        if facts.st_uid != os.geteuid() and (is_file or (stat.S_ISFIFO(facts.st_mode) and not inherited)):
+            raise PermissionError(errno.EPERM, "it is somebody else's")
+        if is_file:
             os.fchmod(descriptor, 0o600)
             os.ftruncate(descriptor, 0)
     except OSError as error:
