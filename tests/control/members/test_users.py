@@ -9,6 +9,7 @@ import pytest
 
 from wardgate.control.identity.actor import ORGANISATION
 from wardgate.control.identity.permissions import Role
+from wardgate.secret import Secret
 
 Client = httpx2.AsyncClient
 V1 = "/api/v1"
@@ -173,3 +174,33 @@ async def test_all_of_it_is_written_down(control: Any, admin: Client) -> None:
         "user.deleted",
     ]
     assert "long enough" not in str([row.details for row in rows])
+
+
+async def test_a_reset_counts_for_whoever_is_just_logging_in(
+    control: Any, admin: Client, nobody: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checking a password is slow: what was right when it began may be wrong when it ends."""
+    await make(admin)
+    new = "another long enough one"
+    hasher = control.services.identity._hasher
+    verify = hasher.verify
+
+    async def slow(password: Secret, phc: str | None) -> bool:
+        right: bool = await verify(password, phc)
+        monkeypatch.undo()
+        await admin.post(f"{V1}/users/{ANN}/password", json={"password": new})
+        return right
+
+    monkeypatch.setattr(hasher, "verify", slow)
+    refused = await log_in(nobody)
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+    assert await control.count("sign_ins WHERE revoked_at IS NULL") == 1  # the administrator's
+
+    token = (await log_in(nobody, password=new)).json()["access_token"]
+    monkeypatch.setattr(hasher, "verify", slow)
+    async with control.client(token) as ann:
+        form = {"current_password": new, "new_password": "the thief's own password"}
+        new = "yet another long enough one"
+        refused = await ann.post(f"{V1}/auth/password", json=form)
+        assert (refused.status_code, refused.json()["code"]) == (401, "invalid_credentials")
+    assert (await log_in(nobody, password=new)).status_code == 200

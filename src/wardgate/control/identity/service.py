@@ -187,9 +187,17 @@ class IdentityService:
             # Written for unknown addresses too, without what was typed: the time of a write must not tell them apart.
             async with self._database.write() as session:
                 await self._audit_log.append(session, cause, Event.USER_LOGIN_FAILED, user.id if user else None)
-            raise ProblemError(ProblemCode.INVALID_CREDENTIALS, "The e-mail address or the password is wrong.")
+            raise _invalid_credentials()
         self._limiter.succeeded(address, account)
         return user
+
+    async def must_stand(self, session: AsyncSession, checked: UserRow) -> UserRow:
+        """The user's row as it is now, in a `write()` block; ProblemError `invalid_credentials` if what
+        `check_password` found no longer holds: checking is slow, and a reset or a removal meanwhile must count."""
+        row = await store.user_by_id(session, checked.id, lock=True)
+        if row is None or row.disabled_at is not None or row.password_hash != checked.password_hash:
+            raise _invalid_credentials()
+        return row
 
     async def _sign_in(self, user: UserRow, cause: Cause) -> Tokens:
         now = self._sources.now()
@@ -201,6 +209,7 @@ class IdentityService:
             address=cause.address,
         )
         async with self._database.write() as session:
+            await self.must_stand(session, user)
             session.add(sign_in)
             await session.flush()
             tokens = await self._issue(session, user, sign_in.id)
@@ -325,6 +334,10 @@ def normal_email(text: str) -> str:
 
 def _hash(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
+
+
+def _invalid_credentials() -> ProblemError:
+    return ProblemError(ProblemCode.INVALID_CREDENTIALS, "The e-mail address or the password is wrong.")
 
 
 def _not_logged_in() -> ProblemError:

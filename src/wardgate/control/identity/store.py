@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, true, update
+from sqlalchemy import ColumnElement, and_, delete, false, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -22,9 +22,9 @@ async def user_by_email(session: AsyncSession, email: str) -> UserRow | None:
     return found
 
 
-async def user_by_id(session: AsyncSession, user_id: str) -> UserRow | None:
-    """The user with that id."""
-    return await session.get(UserRow, user_id)
+async def user_by_id(session: AsyncSession, user_id: str, *, lock: bool = False) -> UserRow | None:
+    """The user with that id; `lock` keeps the row from everybody else until the transaction ends."""
+    return await session.get(UserRow, user_id, with_for_update=lock)
 
 
 async def users(session: AsyncSession, *, after: str | None, limit: int) -> list[UserRow]:
@@ -69,7 +69,7 @@ async def binding_rows(
         select(RoleBindingRow, UserRow)
         .join(UserRow, UserRow.id == RoleBindingRow.user_id)
         .where(
-            or_(*(_below(scope) for scope in readable)),
+            or_(false(), *(_below(scope) for scope in readable)),
             or_(RoleBindingRow.expires_at.is_(None), RoleBindingRow.expires_at > now),
         )
         .order_by(RoleBindingRow.id)

@@ -108,10 +108,10 @@ class UserService:
 
     async def change_password(self, actor: Actor, current: Secret, new: Secret) -> None:
         """A new password for oneself; the other sign-ins end. ProblemError `invalid_credentials` or `rate_limited`."""
-        await self._identity.check_password(actor.email, current, actor.cause)
+        checked = await self._identity.check_password(actor.email, current, actor.cause)
         hashed = await self._identity.hash_password(new)
         async with self._database.write() as session:
-            row = await self.must_exist(session, actor.user_id)
+            row = await self._identity.must_stand(session, checked)
             await self._set_password(session, actor.cause, row, hashed, keep=actor.sign_in_id)
 
     async def _set_password(
