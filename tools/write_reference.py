@@ -77,7 +77,7 @@ END_REASONS: Final = {
     EndReason.CLIENT_CLOSED: "The user ended it: Ctrl+C or SIGTERM at the local proxy.",
     EndReason.EXPIRED: "Its time was over.",
     EndReason.TERMINATED: "Somebody who may ended it.",
-    EndReason.IDLE: "Nobody used it for too long. Reserved: no idle limit can be set yet.",
+    EndReason.IDLE: "It ran no command for longer than its account allows.",
     EndReason.CLIENT_LOST: "The local proxy was silent for 45 s.",
     EndReason.GATEWAY_LOST: "No gateway renewed the lease in time.",
     EndReason.RIGHTS_LOST: "The user lost the role, or the account or the gateway was taken away.",
