@@ -136,12 +136,14 @@ class AccountService:
         """Change the fields that were set; whatever is new in the login is tried first."""
         changes = _changes(body)
         permission = Permission.ACCOUNT_DETAILS_UPDATE
+        login_changes = bool(LOGIN_FIELDS & body.model_fields_set)
+        login = result = None
         async with self._database.read() as session:
             row, account = await self._find(session, actor, project_id, resource, name, permission)
-            login, seen = await open_login(session, self._vault, account), account.updated_at
-        login_changes = bool(LOGIN_FIELDS & body.model_fields_set)
-        result = None
-        if login_changes:
+            seen = account.updated_at
+            if login_changes:  # no secret leaves the vault for a new description
+                login = await open_login(session, self._vault, account)
+        if login is not None:
             login = changed(login, body, self._sources.now())
             login.check(row, body.username)
             result = None if no_test else await self._must_work(row, login)
@@ -149,12 +151,12 @@ class AccountService:
             await self._same_target(session, row)
             row, account = await self._find(session, actor, project_id, resource, name, permission)
             before = _facts(account, row.name)
-            if login_changes:
+            if login is not None:
                 _is_unchanged(account, seen)
             for field, value in changes.items():
                 setattr(account, field, value)
             account.updated_at = self._sources.now()
-            if login_changes:
+            if login is not None:
                 await store_login(session, self._vault, account, login)
                 self._note_test(account, result)
             await session.flush()
@@ -164,7 +166,7 @@ class AccountService:
                 "client_certificate_changed": "client_certificate" in body.model_fields_set,
             }
             await self._event(session, actor, Event.ACCOUNT_UPDATED, account, {"before": before, "after": after})
-        tested = not login_changes or result is not None
+        tested = login is None or result is not None
         return describe_account(account, row.name, self._warnings(account, tested=tested))
 
     async def delete(self, actor: Actor, project_id: str, resource: str, name: str) -> None:
