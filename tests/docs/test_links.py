@@ -32,4 +32,6 @@ def test_links(page: Path) -> None:
 def test_every_decision_has_a_number_of_its_own() -> None:
     pages = sorted((ROOT / "docs" / "adr").glob("*.md"))
     assert [page.name[:4] for page in pages] == [f"{number:04}" for number in range(1, len(pages) + 1)]
-    assert [page.name for page in pages if not page.read_text(encoding="utf-8").startswith(f"# {page.name[:4]}: ")] == []
+    assert [
+        page.name for page in pages if not page.read_text(encoding="utf-8").startswith(f"# {page.name[:4]}: ")
+    ] == []
