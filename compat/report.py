@@ -18,6 +18,10 @@ What works with a MongoDB deployment directly is to work through wardgate, with 
 directly and through wardgate on the same deployment as the same MongoDB user, and compares what each row saw:
 documents, counts, errors with code, text and labels, the commands that the driver sent, who served a read.
 
+The MongoDB behind all of it is a real one (6.0). What stands before it at `sharded` and `load balanced` are doubles of
+ours, since no mongos could be had, so these columns are about drivers and wardgate and not about MongoDB's router.
+`SRV` is a set that the gateway finds by SRV and TXT records, while the direct run names its member.
+
 | sign | means |
 |---|---|
 | ✓ | the same result |
