@@ -69,6 +69,7 @@ async def test_a_stolen_token_changes_no_factor(control: Any, bob: Client) -> No
     assert (await bob.post(f"{V1}/mfa/methods/{app.id}/remove", json={"code": "0"})).status_code == 403
     assert (await bob.post(f"{V1}/mfa/recovery-codes", json={"code": "0"})).status_code == 403
     assert [method["id"] for method in (await status(bob))["methods"]] == [app.id]
+    assert [row.event for row in await control.events()][-3:] == ["mfa.failed"] * 3  # every guess is on record
 
 
 async def test_a_new_app_takes_the_place_of_the_old_one(control: Any, bob: Client) -> None:

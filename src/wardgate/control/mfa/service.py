@@ -71,9 +71,13 @@ class MfaService:
         row = MfaMethodRow(
             id=f"mfa_{self._sources.randomness(16).hex()}", user_id=actor.user_id, kind=MfaKind.TOTP, created_at=now
         )
+        async with self._database.read() as session:
+            present = await store.totp_method(session, actor.user_id)
+        if present is not None:
+            await self._prove(actor, code)
         async with self._database.write() as session:
-            if await store.totp_method(session, actor.user_id) is not None:
-                await self._must_have(session, actor, code)
+            if present is None and await store.totp_method(session, actor.user_id) is not None:
+                raise _wrong()  # one was set up just now
             table = MfaMethodRow.__tablename__
             row.sealed_secret = await self._vault.seal(session, None, table, row.id, "sealed_secret", secret)
             session.add(row)
@@ -128,15 +132,13 @@ class MfaService:
         await store.replace_recovery_codes(session, user_id, [], self._sources.now())
         await self._audit_log.append(session, actor.cause, event, user_id)
 
-    async def _prove(self, actor: Actor, code: Secret) -> None:
+    async def _prove(self, actor: Actor, code: Secret | None) -> None:
         """A code of the present factor. Its use is committed alone, so that the code is spent whatever comes after."""
+        if code is None:
+            raise _wrong()
         async with self._database.write() as session:
             right = await self._verification.check(session, who(actor), code)
         if not right:
-            raise _wrong()
-
-    async def _must_have(self, session: AsyncSession, actor: Actor, code: Secret | None) -> None:
-        if code is None or not await self._verification.check(session, who(actor), code):
             raise _wrong()
 
     async def _recovery_codes(self, session: AsyncSession, actor: Actor) -> RecoveryCodes:

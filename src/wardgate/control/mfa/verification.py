@@ -187,12 +187,17 @@ class Verification:
             raise refused
 
     async def check(self, session: AsyncSession, who: Who, code: Secret) -> bool:
-        """Whether that is a code of the user's authenticator app or a recovery code, which is used up by it."""
+        """Whether that is a code of the user's authenticator app or a recovery code, which is used up by it.
+
+        The event of it is in the caller's transaction, which must not be undone for a wrong code.
+        """
         now = self._sources.now()
         _ration(self._guessing, who, now, "Too many wrong codes")
         right = await self._is_totp(session, who.user_id, code, now)
         if right:
             self._guessing.give_back(who.user_id)
+        event = Event.MFA_VERIFIED if right else Event.MFA_FAILED
+        await self._audit_log.append(session, who.cause, event, who.user_id)
         return right
 
     async def _is_right(self, session: AsyncSession, row: MfaChallengeRow, code: Secret, now: datetime) -> bool:
