@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -56,11 +56,31 @@ def serve() -> Callable[..., SaslServer]:
 
 # --- at a server that checks --------------------------------------------------------------------------------------
 
+
+@dataclass(frozen=True)
+class Case:
+    """An account, and whom the server knows."""
+
+    mechanism: Mechanism
+    users: dict[str, str]
+    username: str = ""
+    password: str = ""
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(mechanism=self.mechanism, username=self.username, password=self.password)
+
+
 CASES = [
-    (Mechanism.PLAIN, {"ldap user, ö": SECRET}, {"username": "ldap user, ö", "password": SECRET}),
-    (Mechanism.AWS, {"AKIDEXAMPLE": SECRET}, {"username": "AKIDEXAMPLE", "password": SECRET}),
-    (Mechanism.OIDC, {JWT: "gateway"}, {}),
+    Case(Mechanism.PLAIN, {"ldap user, ö": SECRET}, "ldap user, ö", SECRET),
+    Case(Mechanism.AWS, {"AKIDEXAMPLE": SECRET}, "AKIDEXAMPLE", SECRET),
+    Case(Mechanism.OIDC, {JWT: "gateway"}),
 ]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: case.mechanism.value)
+def case(request: pytest.FixtureRequest) -> Case:
+    return cast("Case", request.param)
 
 
 @pytest.fixture
@@ -70,23 +90,14 @@ def site(tmp_path: Path) -> Site:
     return Site(oidc_token_file=file, oidc_hosts=("localhost",))
 
 
-@pytest.mark.parametrize(("mechanism", "users", "fields"), CASES)
-async def test_logins(
-    serve: Callable[..., SaslServer],
-    site: Site,
-    quick: Numbers,
-    mechanism: Mechanism,
-    users: dict[str, str],
-    fields: dict[str, str],
-) -> None:
-    async with serve(mechanism.value, users) as server:
-        credentials = Credentials(mechanism=mechanism, **fields)
-        target, login = await approach(model(server), credentials, site, quick)
+async def test_logins(serve: Callable[..., SaslServer], site: Site, quick: Numbers, case: Case) -> None:
+    async with serve(case.mechanism.value, case.users) as server:
+        target, login = await approach(model(server), case.credentials, site, quick)
         assert login.name_for_hello is None
         for _ in range(2):  # each login is a new one
-            assert await whoami(target, login) == [(fields.get("username", "gateway"), "$external")]
+            assert await whoami(target, login) == [(case.username or "gateway", "$external")]
         assert all("options" not in command for command in server.seen)
-        result = await run_test(model(server), credentials, site, quick)
+        result = await run_test(model(server), case.credentials, site, quick)
         assert result.ok, result.hops
         assert [hop.hop for hop in result.hops].count(HopKind.LOGIN) == 1
         login.wipe()
@@ -95,46 +106,29 @@ async def test_logins(
         assert caught.value.code == "login_failed"
 
 
-@pytest.mark.parametrize(("mechanism", "users", "fields"), CASES)
-async def test_refused_logins(
-    serve: Callable[..., SaslServer],
-    site: Site,
-    quick: Numbers,
-    mechanism: Mechanism,
-    users: dict[str, str],
-    fields: dict[str, str],
-) -> None:
-    credentials = Credentials(mechanism=mechanism, **fields)
-    others = dict.fromkeys(users, "something else") if fields else {}
-    async with serve(mechanism.value, others) as server:
-        result = await run_test(model(server), credentials, site, quick)
+async def test_refused_logins(serve: Callable[..., SaslServer], site: Site, quick: Numbers, case: Case) -> None:
+    others = dict.fromkeys(case.users, "something else") if case.password else {}
+    async with serve(case.mechanism.value, others) as server:
+        result = await run_test(model(server), case.credentials, site, quick)
     (failed,) = [hop for hop in result.hops if not hop.ok]
     assert (failed.hop, failed.code) == (HopKind.LOGIN, "login_failed")
     assert SECRET not in str(result)
     assert JWT not in str(result)
     async with serve("GSSAPI", {}) as server:
-        result = await run_test(model(server), credentials, site, quick)
+        result = await run_test(model(server), case.credentials, site, quick)
     (failed,) = [hop for hop in result.hops if not hop.ok]
     assert (failed.hop, failed.code) == (HopKind.LOGIN, "login_mechanism")
 
 
-@pytest.mark.parametrize(("mechanism", "users", "fields"), CASES)
 @pytest.mark.parametrize("weak", [{"tls": False}, {"reject_unauthorized": False}])
 async def test_never_without_verified_tls(
-    serve: Callable[..., SaslServer],
-    site: Site,
-    quick: Numbers,
-    mechanism: Mechanism,
-    users: dict[str, str],
-    fields: dict[str, str],
-    weak: dict[str, bool],
+    serve: Callable[..., SaslServer], site: Site, quick: Numbers, case: Case, weak: dict[str, bool]
 ) -> None:
-    async with serve(mechanism.value, users) as server:
-        credentials = Credentials(mechanism=mechanism, **fields)
-        result = await run_test(model(server, **weak), credentials, site, quick)
+    async with serve(case.mechanism.value, case.users) as server:
+        result = await run_test(model(server, **weak), case.credentials, site, quick)
         assert [(hop.hop, hop.code) for hop in result.hops] == [(HopKind.LOGIN, "login_needs_tls")]
         with pytest.raises(MongoError) as caught:
-            await approach(model(server, **weak), credentials, site, quick)
+            await approach(model(server, **weak), case.credentials, site, quick)
         assert caught.value.code == "login_needs_tls"
         assert server.seen == []
 
