@@ -93,6 +93,14 @@ def test_choices(wishes: list[tuple[Wish, View]]) -> None:
     assert isinstance(program, JsonView)
 
 
+def test_what_no_control_plane_would_take_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WARDGATE_TOKEN", "a token")
+    assert run([*NEEDED, "--reason", "x" * 2_000]) == 2
+    assert capsys.readouterr().err == "error: The reason can't be used: string should have at most 1024 characters.\n"
+
+
 # --- the file of events
 
 

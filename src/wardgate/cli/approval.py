@@ -34,18 +34,19 @@ def asking(
     project_id: str,
     wanted: Callable[[str], AccessRequestCreate],
     *,
+    reason: str | None,
     may_ask: bool,
 ) -> Answer:
     """`send()`; where that needs an approval, offer to ask for one, wait for it, and `send` again.
 
-    `wanted` makes the request, given the reason.
+    `wanted` makes the request, given the reason, which the person is asked for where none is given here.
     """
     try:
         return send()
     except ProblemError as error:
         if error.problem.code is not ProblemCode.APPROVAL_REQUIRED or not may_ask or not options.on_terminal():
             raise
-        request = _request(client, error, project_id, wanted)
+        request = _request(client, error, project_id, wanted, reason)
     line(f"Waiting for a decision on {request.id}; Ctrl+C leaves the request where it is.", stderr=True)
     request = decided(client, request)
     if request.status is not RequestStatus.APPROVED:
@@ -56,7 +57,11 @@ def asking(
 
 
 def _request(
-    client: ApiClient, error: ProblemError, project_id: str, wanted: Callable[[str], AccessRequestCreate]
+    client: ApiClient,
+    error: ProblemError,
+    project_id: str,
+    wanted: Callable[[str], AccessRequestCreate],
+    reason: str | None,
 ) -> AccessRequest:
     waiting = error.problem.context.get("request_id")
     if isinstance(waiting, str):
@@ -64,5 +69,5 @@ def _request(
     line(error.message, stderr=True)
     if not click.confirm("Ask for it now, and wait?", default=True, err=True):
         raise error
-    reason: str = click.prompt("Reason", err=True)
-    return client.post(path("projects", project_id, "requests"), AccessRequest, wanted(reason))
+    body = wanted(reason or click.prompt("Reason", err=True))
+    return client.post(path("projects", project_id, "requests"), AccessRequest, body)

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import click
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from ..api.client import ApiClient
 from ..api.mfa import CodeRequest, MfaChallenge, MfaKind
@@ -36,10 +36,13 @@ def answering(client: ApiClient, send: Callable[[str | None], Answer], *, may_as
 
 
 def challenge_in(error: ProblemError) -> MfaChallenge | None:
-    """The challenge that a problem asks to meet."""
+    """The challenge that a problem asks to meet; None where it brings none that this version understands."""
     if error.problem.code is not ProblemCode.MFA_REQUIRED:
         return None
-    return MfaChallenge.model_validate(error.problem.context)
+    try:
+        return MfaChallenge.model_validate(error.problem.context)
+    except ValidationError:
+        return None
 
 
 def ask(challenge: MfaChallenge) -> SecretStr:

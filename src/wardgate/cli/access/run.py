@@ -37,7 +37,7 @@ from ...net import certs, loop
 from ...numbers import DEFAULT
 from .. import approval, mfa
 from ..exits import Exit, exit_code_of_end
-from ..forms import path
+from ..forms import build, path
 from ..settings import Settings
 from .dialler import SessionOverError, TunnelDialler
 from .link import End
@@ -109,7 +109,8 @@ def _client(wish: Wish, line: socket.socket) -> Client:
 
 
 def _request(settings: Settings, wish: Wish, key: certs.PrivateKey, view: View) -> SessionGrant:
-    body = SessionRequest(
+    body = build(
+        SessionRequest,
         resource=wish.resource,
         account=wish.account,
         duration=wish.duration_text,
@@ -130,8 +131,12 @@ def _request(settings: Settings, wish: Wish, key: certs.PrivateKey, view: View) 
             return client.post(path("projects", wish.project_id, "sessions"), SessionGrant, answered)
 
         def request(reason: str) -> AccessRequestCreate:
-            return AccessRequestCreate(
-                resource=wish.resource, account=wish.account, duration=wish.duration_text, reason=wish.reason or reason
+            return build(
+                AccessRequestCreate,
+                resource=wish.resource,
+                account=wish.account,
+                duration=wish.duration_text,
+                reason=reason,
             )
 
         return approval.asking(
@@ -139,6 +144,7 @@ def _request(settings: Settings, wish: Wish, key: certs.PrivateKey, view: View) 
             lambda: mfa.answering(client, send, may_ask=may_ask),
             wish.project_id,
             request,
+            reason=wish.reason,
             may_ask=may_ask,
         )
 
