@@ -53,7 +53,7 @@ def test_an_open_session_is_found_by_those_who_may(tmp_path: Path) -> None:
     [found] = open_sessions(tmp_path / "config")
     assert (found.session_id, found.uri, found.password) == (FIRST, facts().uri, "wgs_secret")
     assert "wgs_secret" not in repr(found)
-    for path in (tmp_path / "config").rglob("*"):
+    for path in (tmp_path / "config", *(tmp_path / "config").rglob("*")):
         assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
     state.close()
 
@@ -190,6 +190,12 @@ def test_a_standalone_has_no_full_uri(config: Path, capsys: pytest.CaptureFixtur
     assert run(["pam", "db", "uri", "--replica-set"]) == 2
     assert "no replica set" in capsys.readouterr().err
     state.close()
+
+
+def test_a_folder_that_can_not_be_used_is_told(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (config / "sessions" / "lock").mkdir(parents=True)
+    assert run(["pam", "db", "uri"]) == 1
+    assert "can't be used" in capsys.readouterr().err
 
 
 # --- sockets

@@ -132,18 +132,22 @@ class StateFile(Quiet):
 
 
 def open_sessions(folder: Path) -> list[OpenSession]:
-    """The sessions whose local proxies live and are ready, oldest first."""
+    """The sessions whose local proxies live and are ready, oldest first; WardgateError `folder_unusable`."""
     root = folder / _FOLDER
-    if not root.is_dir():
-        return []
-    with _alone(root):
-        return [session for place in _sweep(root) if (session := _read(place)) is not None]
+    try:
+        if not root.is_dir():
+            return []
+        with _alone(root):
+            return [session for place in _sweep(root) if (session := _read(place)) is not None]
+    except OSError as error:
+        raise WardgateError("folder_unusable", f"The folder {root} can't be used: {error.strerror}.") from error
 
 
 @contextlib.contextmanager
 def _alone(root: Path) -> Iterator[None]:
     """One at a time: who looks for dead ones must not meet one that is being born."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (root.parent, root):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
