@@ -131,3 +131,58 @@ async def test_who_may_change_it_and_that_it_is_on_record(recorded: Recorded) ->
     assert await recorded.control.count("audit_events WHERE event = 'project.records_updated'") == 1
     async with recorded.control.services.database.read() as session:
         assert await keeping.durability(session, recorded.project_id) == "process"
+
+
+async def test_what_comes_after_its_deletion_is_refused(recorded: Recorded) -> None:
+    """The intake remembers where an epoch stood; that it was deleted in the meantime counts all the same."""
+    epoch = (await recorded.lease()).append(OPENED, find(), ok(2))
+    await epoch.ship()
+    await recorded.end()
+    await _set(recorded, retention_days=1)
+    recorded.control.clock.forward(days=100)
+    await recorded.records.retire()
+    epoch.append(find())
+    with pytest.raises(ProblemError, match="have been deleted") as caught:
+        await epoch.ship()
+    assert caught.value.problem.code is ProblemCode.RECORDS_REFUSED
+    assert (await _left(recorded))[1:] == (0, 0)
+
+
+async def test_a_longer_retention_counts_for_what_was_about_to_go(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await _ended(recorded)
+    await _set(recorded, retention_days=1)
+    recorded.control.clock.forward(days=100)
+    retention = recorded.records._retention
+    due = retention._due
+
+    async def slow(*args: Any) -> list[str]:
+        found = await due(*args)
+        await _set(recorded, retention_days=365)
+        return found
+
+    monkeypatch.setattr(retention, "_due", slow)
+    await recorded.records.retire()
+    assert await _left(recorded) == (2, 3, 2)
+
+
+async def test_a_hold_stops_a_deletion_that_has_begun(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    await _ended(recorded)
+    await _set(recorded, retention_days=1)
+    recorded.control.clock.forward(days=100)
+    unlink = Path.unlink
+
+    def fails(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(5, "the disk is gone")
+
+    monkeypatch.setattr(Path, "unlink", fails)
+    with pytest.raises(OSError, match="the disk is gone"):
+        await recorded.records.retire()
+    monkeypatch.setattr(Path, "unlink", unlink)
+    await _set(recorded, legal_hold=True)
+    await recorded.records.retire()
+    assert await _left(recorded) == (2, 3, 2)
+    await _set(recorded, legal_hold=False)
+    await recorded.records.retire()
+    assert await _left(recorded) == (0, 0, 0)

@@ -88,6 +88,10 @@ class RecordKeeping:
             return None
         return Retention(project_id, timedelta(days=row.retention_days))
 
+    async def is_held(self, session: AsyncSession, project_id: str) -> bool:
+        """Whether a legal hold stands."""
+        return _describe(await session.get(ProjectRecordsRow, project_id)).legal_hold
+
     async def limited(self, session: AsyncSession) -> list[Retention]:
         """The projects whose records are not kept for ever."""
         query = select(ProjectRecordsRow).where(

@@ -2,7 +2,8 @@
 
 A session goes as a whole, once it has ended longer ago than its project keeps records, and never under a legal hold.
 First the event, with the heads of its chains, in one transaction with the mark that deletion has begun; then object by
-object, each with its rows; then the mark that it is done. A crash in between is gone on from. What stays is the
+object, each with its rows; then the mark that it is done. A crash in between is gone on from; a hold that is set in
+between stops it, and what is left stays. What stays is the
 session's own row, the epochs and the seals: that there was a session, and which bytes its record had.
 """
 
@@ -59,10 +60,8 @@ class Retention:
             for session_id in due:
                 await self._begin(session_id, keep.project_id)
         async with self._database.read() as session:
-            begun = await session.scalars(
-                select(RecordEpochRow.session_id).where(RecordEpochRow.deleting.is_(True)).distinct().limit(_SESSIONS)
-            )
-            under_way = list(begun)
+            begun = select(RecordEpochRow.session_id).where(RecordEpochRow.deleting.is_(True)).distinct()
+            under_way = list(await session.scalars(begun))
         for session_id in under_way:
             await self._go_on(session_id)
 
@@ -73,19 +72,22 @@ class Retention:
             select(RecordPlaceRow.project).where(RecordPlaceRow.project_id == keep.project_id).limit(1)
         )
         old = select(RecordRow.session_id).where(RecordRow.project == project, RecordRow.at < before)
-        found = []
-        for session_id in await session.scalars(old.distinct().limit(_SESSIONS)):
-            place = await self._directory.record_place(session, session_id)
-            if place is None or (place.ended_at is not None and place.ended_at < before):
-                found.append(session_id)
-        return found
+        found = list(await session.scalars(old.distinct().limit(_SESSIONS)))
+        return [session_id for session_id in found if await self._is_over(session, session_id, before)]
+
+    async def _is_over(self, session: AsyncSession, session_id: str, before: datetime) -> bool:
+        """Whether the session ended before that moment, or is unknown."""
+        place = await self._directory.record_place(session, session_id)
+        return place is None or (place.ended_at is not None and place.ended_at < before)
 
     async def _begin(self, session_id: str, project_id: str) -> None:
         """Say it, and mark it: in one transaction, which looks again whether it may."""
         async with self._database.write() as session:
             keep = await self._keeping.retention(session, project_id)
+            if keep is None or not await self._is_over(session, session_id, self._sources.now() - keep.keep):
+                return
             epochs = await store.epochs(session, session_id)
-            if keep is None or all(row.deleted_at is not None for row in epochs):
+            if all(row.deleted_at is not None for row in epochs):
                 return
             await self._audit_log.append(
                 session,
@@ -109,6 +111,8 @@ class Retention:
             query = select(RecordBatchRow).where(RecordBatchRow.session_id == session_id)
             batches = list(await session.scalars(query.order_by(RecordBatchRow.epoch, RecordBatchRow.first_seq)))
         for batch in batches:
+            if await self._is_held(session_id):
+                return  # what is left of it stays until the hold is lifted
             await asyncio.to_thread(self._objects.delete, batch.name)
             async with self._database.write() as session:
                 await _forget(session, batch)
@@ -117,6 +121,11 @@ class Retention:
             await session.execute(
                 update(RecordEpochRow).where(RecordEpochRow.session_id == session_id).values(deleting=False)
             )
+
+    async def _is_held(self, session_id: str) -> bool:
+        async with self._database.read() as session:
+            place = await self._directory.record_place(session, session_id)
+            return place is not None and await self._keeping.is_held(session, place.scope.project_id or "")
 
 
 async def _forget(session: AsyncSession, batch: RecordBatchRow) -> None:

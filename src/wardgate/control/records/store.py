@@ -81,7 +81,7 @@ async def begin(session: AsyncSession, known: Known, size: int) -> None:
 
 
 async def advance(session: AsyncSession, before: Known, after: Known, size: int) -> None:
-    """`size` bytes more of an epoch are here; Moved unless it stood at `before`, without an alarm."""
+    """`size` bytes more of an epoch are here; Moved unless it stood at `before`, without an alarm and not deleted."""
     old, new = _linked(before), _linked(after)
     values = {
         "of_session": before.session_id,
@@ -153,6 +153,7 @@ _ADVANCE = (
         _EPOCHS.c.seq == bindparam("old_seq"),
         _EPOCHS.c.hash == bindparam("old_hash"),
         _EPOCHS.c.alarm.is_(None),
+        _EPOCHS.c.deleted_at.is_(None),
     )
     .values(
         seq=bindparam("new_seq"),
