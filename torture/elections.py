@@ -76,9 +76,9 @@ def outage(
         time.sleep(fault.last)
         if fault.last:  # the harm leaves nothing to recover to, or nothing to recover from
             repair()
-            _wait_recovered(loads, time.monotonic())
+            given_up = wait_recovered(loads, time.monotonic())
         else:
-            _wait_recovered(loads, time.monotonic())
+            given_up = wait_recovered(loads, time.monotonic())
             time.sleep(2.0)
             repair()
         time.sleep(max(after, began + seconds - time.monotonic()))
@@ -89,17 +89,21 @@ def outage(
     with deployment.client() as root:
         stored = {way: Stored.of(root[way.database]) for way in ways}
     lines = [_line(way, seen[way], stored[way], harmed, until, others) for way in ways]
+    for line, way in zip(lines, ways, strict=True):
+        if way in given_up:
+            line.wrong.append(f"no insert was acknowledged within {RECOVERED_S:.0f} s of the fault")
     _compare(lines, ways, seen, timed, fault.cuts)
     return lines
 
 
-def _wait_recovered(loads: Sequence[Load], since: float) -> None:
-    """Until each load has an insert that began after `since` acknowledged, or nobody believes in it any more."""
+def wait_recovered(loads: Sequence[Load], since: float) -> list[Way]:
+    """Until each load has an insert that began after `since` acknowledged; the ways that have not in time."""
     deadline = time.monotonic() + RECOVERED_S
     waiting = list(loads)
     while waiting and time.monotonic() < deadline:
         time.sleep(0.2)
         waiting = [load for load in waiting if not _wrote(load.so_far(), since)]
+    return [load.way for load in waiting]
 
 
 def _wrote(seen: Seen, since: float) -> bool:
