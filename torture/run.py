@@ -2,8 +2,8 @@
 
     python -m torture [--seed N] [--only NAME …] [--ways pymongo-members,…] [--seconds N] [--kills N] [--untimed]
 
-What goes wrong is said as it is found; the report (a table and all findings) is printed at the end and written to
-torture/results/. Exit status 1 if anything was wrong. Timings mean something on a quiet machine only: `--untimed`
+What goes wrong is said as it is found; the report (a table and all findings) is printed at the end, that of a whole run
+also written to torture/results/. Exit status 1 if anything was wrong. Timings mean something on a quiet machine only: `--untimed`
 judges nothing by the clock.
 """
 
@@ -22,6 +22,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pymongo.errors import PyMongoError
 
 from wardgate.errors import WardgateError
 from wardgate.testing.mongo import RS1
@@ -156,7 +158,7 @@ def _one(name: str, run: Run) -> list[dict[str, Any]]:
     run.dice.seed(f"{run.seed}/{name}")  # the same choices whether it runs alone or not
     try:
         rows = TRIALS[name](run)
-    except (WardgateError, OSError, AssertionError) as error:
+    except (WardgateError, PyMongoError, OSError, AssertionError) as error:
         traceback.print_exc()
         rows = [{"way": "-", "wrong": [f"the trial broke off: {error}"]}]
     sys.stderr.write(f"{name}: {time.monotonic() - started:.0f} s\n")
