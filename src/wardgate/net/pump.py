@@ -388,6 +388,8 @@ class Pump:
             self._dial.cancel()
         if self._server.transport is not None:
             self._server.transport.abort()
+            self._server.full = False  # it will never say so; the client may have the rest of a request to send
+            self.balance()
 
     def _await_durable(self) -> None:
         if self._recorder.durable() >= self._seq:
