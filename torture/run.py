@@ -3,8 +3,8 @@
     python -m torture [--seed N] [--only NAME …] [--ways pymongo-members,…] [--seconds N] [--kills N] [--untimed]
 
 What goes wrong is said as it is found; the report (a table and all findings) is printed at the end, that of a whole run
-also written to torture/results/. Exit status 1 if anything was wrong. Timings mean something on a quiet machine only: `--untimed`
-judges nothing by the clock.
+also written to torture/results/. Exit status 1 if anything was wrong. Timings mean something on a quiet machine only:
+`--untimed` judges nothing by the clock.
 """
 
 from __future__ import annotations
