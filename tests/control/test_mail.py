@@ -176,3 +176,15 @@ def test_no_header_can_be_smuggled_in() -> None:
     with pytest.raises(ValueError, match="linefeed or carriage return"):
         compose(SENDER, "ann@example.com\r\nBcc: eve@example.com", "Hi", "there")
     assert isinstance(compose(SENDER, "ann@example.com", "Hi", "there"), EmailMessage)
+
+
+@pytest.mark.parametrize(
+    "to", ["a<eve@example.com>@b", "eve@example.com,x@b", "a:eve@example.com", "a@[b", "(a@b", "@@b"]
+)
+async def test_a_message_goes_to_the_address_that_was_meant_or_to_nobody(start: Start, to: str) -> None:
+    """An address may look like a list, or like a name with another address: a code must not go there."""
+    port, inbox = start(tls=False, login=False)
+    with pytest.raises(WardgateError) as caught:
+        await SmtpMailer(SmtpSettings.parse(f"smtp://127.0.0.1:{port}", SENDER)).send(to, "Hi", "your code")
+    assert caught.value.code == "mail_failed"
+    assert inbox.mails == []

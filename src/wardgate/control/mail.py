@@ -13,6 +13,7 @@ import os
 import smtplib
 import ssl
 from dataclasses import dataclass, field
+from email.errors import MessageError
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -149,9 +150,19 @@ class Outbox:
 
 
 def compose(sender: str, to: str, subject: str, text: str) -> EmailMessage:
-    """A plain text message; a header can't be smuggled in, `EmailMessage` refuses line breaks there."""
+    """A plain text message; a header can't be smuggled in, `EmailMessage` refuses line breaks there.
+
+    WardgateError `mail_failed` if `to` would be read as anything but one address, which is itself.
+    """
     message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = sender, to, subject
+    message["From"], message["Subject"] = sender, subject
+    try:
+        message["To"] = to
+        read = [address.addr_spec for address in message["To"].addresses]
+    except (AttributeError, IndexError, MessageError):  # the parser stumbles over some of what is no address
+        read = []
+    if read != [to]:
+        raise WardgateError("mail_failed", "The recipient's address can't be written in a message.")
     message["Date"], message["Message-ID"] = formatdate(usegmt=True), make_msgid(domain="wardgate")
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
     message.set_content(text)
