@@ -134,6 +134,23 @@ async def test_no_session_outlives_the_window(
     assert (await ask(ann, shop)).json()["code"] == "approval_required"
 
 
+async def test_a_window_that_closes_while_the_gateway_is_waited_for_opens_nothing(
+    control: Any, ann: Client, admin: Client, shop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await decide(admin, await wished(ann, shop, window="10s"), "approve")
+    fleet = control.services.fleet
+    is_online = fleet.gateway_online
+
+    async def slow(gateway_id: str, *, wait: bool = False) -> bool:
+        control.clock.forward(seconds=10)
+        found: bool = await is_online(gateway_id, wait=wait)
+        return found
+
+    monkeypatch.setattr(fleet, "gateway_online", slow)
+    assert (await ask(ann, shop)).json()["code"] == "approval_required"
+    assert await control.count("sessions") == 0
+
+
 async def test_a_wish_waits_a_day(control: Any, ann: Client, admin: Client, shop: str) -> None:
     request_id = await wished(ann, shop)
     again = await wish(ann, shop)

@@ -296,10 +296,17 @@ def _public_key(csr: str) -> certs.PublicKey:
 
 
 def _granted(wish: gates.Wish, now: datetime) -> tuple[timedelta, list[str]]:
-    """How long it is to last, and what to say where that is less than was asked for."""
+    """How long it is to last, and what to say where that is less than was asked for.
+
+    ProblemError `approval_required` where the gates took so long that nothing is left of the grant.
+    """
     granted, why = wish.longest, f"The account {wish.account.account} allows at most"
     if wish.grant is not None:
         granted, why = wish.grant.cut(granted, now), "The grant leaves"
+        if granted <= timedelta():
+            account = wish.account
+            message = f"The grant for {account.account} on {account.resource} has just run out: ask for another."
+            raise ProblemError(ProblemCode.APPROVAL_REQUIRED, message)
     if granted >= wish.wanted:
         return granted, []
     return granted, [f"{why} {durations.format(granted)}: that is what was granted."]
