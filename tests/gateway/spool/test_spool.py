@@ -402,6 +402,28 @@ async def test_a_failed_sync_is_not_retried_and_ends_its_sessions(tmp_path: Path
         assert spool.limit(bad) == (bad.end, True)
 
 
+async def test_a_recording_that_was_closed_hears_of_no_failure(tmp_path: Path) -> None:
+    """The session goes on in another epoch, perhaps at this very gateway: its own recorder has not failed."""
+    broken, failed = False, asyncio.Queue[str]()
+
+    def sync(fd: int) -> None:
+        if broken:
+            raise OSError(errno.EIO, "Input/output error")
+        os.fdatasync(fd)
+
+    async with opened(tmp_path, sync=sync) as spool:
+        old = Receiver().open_epoch(spool, on_failed=lambda _: failed.put_nowait("old"))
+        old.append(NOTICE)
+        await old.close()
+        new = Receiver().open_epoch(spool, on_failed=lambda _: failed.put_nowait("new"))
+        broken = True
+        new.append(NOTICE)
+        assert await failed.get() == "new"
+        assert failed.empty()
+        assert old.failure is None
+        await new.close()
+
+
 @pytest.mark.parametrize("short", [False, True])
 async def test_a_failed_write_ends_its_sessions_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short: bool

@@ -148,8 +148,10 @@ class Spool:
         return recorder
 
     def closed(self, epoch: EpochRecorder) -> None:
-        """The recorder takes no more."""
+        """The recorder takes no more, and what fails from now on is nothing to it."""
         self._open.discard(epoch)
+        for writers in self._writers.values():
+            writers.discard(epoch)
         self.on_closed()
 
     def shipped(self, key: EpochKey, size: int) -> None:
