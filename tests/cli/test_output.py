@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wardgate.cli.output import safe, span, to_json, when
+from wardgate.api.mfa import RecoveryCodes
+from wardgate.cli.output import print_list, safe, span, to_json, when
 
 
 def test_what_moves_the_cursor_or_hides_text_is_escaped() -> None:
@@ -50,3 +52,20 @@ def test_spans() -> None:
     assert span(None) == "–"
     assert span(0.25) == "250 ms"
     assert span(3723) == "1h2m3s"
+
+
+def test_a_list_is_a_table_or_one_array(capsys: pytest.CaptureFixture[str]) -> None:
+    found = [RecoveryCodes(codes=["a", "b"]), RecoveryCodes(codes=["c", "\x1b[2J"])]
+    for as_json in (True, False):
+        print_list(found, as_json, ("FIRST", "SECOND"), lambda each: each.codes, empty="None.")
+        shown = capsys.readouterr().out
+        assert "\x1b" not in shown
+        if as_json:
+            assert json.loads(shown) == [{"codes": ["a", "b"]}, {"codes": ["c", "\x1b[2J"]}]
+        else:
+            assert [line.split() for line in shown.splitlines()] == [["FIRST", "SECOND"], ["a", "b"], ["c", "\\x1b[2J"]]
+    nothing: list[RecoveryCodes] = []
+    print_list(nothing, False, ("FIRST",), lambda each: each.codes, empty="None.")
+    assert capsys.readouterr().out == "None.\n"
+    print_list(nothing, True, ("FIRST",), lambda each: each.codes, empty="None.")
+    assert json.loads(capsys.readouterr().out) == []

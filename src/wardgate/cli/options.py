@@ -60,9 +60,18 @@ def password_from_stdin() -> SecretStr:
         raise ExitError("invalid_password", "The password on standard input is not UTF-8 text.", Exit.USAGE) from error
 
 
-def password_from_terminal(prompt: str) -> SecretStr:
-    """Ask on the terminal, without an echo."""
-    return SecretStr(click.prompt(prompt, hide_input=True, err=True))
+def password_from_terminal(prompt: str, *, twice: bool = False) -> SecretStr:
+    """Ask on the terminal, without an echo; `twice` where nobody but the person knows it yet."""
+    return SecretStr(click.prompt(prompt, hide_input=True, confirmation_prompt=twice, err=True))
+
+
+def password(from_stdin: bool, prompt: str, *, twice: bool = False) -> SecretStr:
+    """The password as `--password-stdin` says; ExitError `no_terminal` where nobody can be asked."""
+    if from_stdin:
+        return password_from_stdin()
+    if not on_terminal():
+        raise ExitError("no_terminal", "There is no terminal to ask on: use --password-stdin.", Exit.USAGE)
+    return password_from_terminal(prompt, twice=twice)
 
 
 def on_terminal() -> bool:

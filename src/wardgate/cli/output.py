@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -19,6 +19,8 @@ from .. import durations
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+
+Item = TypeVar("Item", bound=BaseModel)
 
 _PIPE_WIDTH = 400  # a table that goes into a file or to grep is never folded
 _STATE_COLOURS = {
@@ -110,6 +112,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty:
     for row in kept:
         table.add_row(*(Text(safe(cell), style=_STATE_COLOURS.get(cell, "")) for cell in row))
     console().print(table)
+
+
+def print_list(
+    items: Sequence[Item], as_json: bool, columns: Sequence[str], row: Callable[[Item], Sequence[str]], *, empty: str
+) -> None:
+    """A list as one JSON array, or as a table with one `row` for each."""
+    if as_json:
+        print_json(items)
+    else:
+        print_table(columns, map(row, items), empty=empty)
 
 
 def print_facts(facts: Iterable[tuple[str, str | None]]) -> None:

@@ -13,7 +13,7 @@ from .. import options
 from ..exits import Exit, ExitError
 from ..forms import build, path
 from ..hops import tell_saved
-from ..output import exact, line, print_facts, print_json, print_table, when
+from ..output import exact, line, print_facts, print_json, print_list, when
 from ..settings import Settings
 
 
@@ -85,7 +85,7 @@ def add(
     if client_certificate is not None:
         fields["client_certificate"] = _read_certificate(client_certificate)
     if password_stdin or fields["mechanism"] not in _WITHOUT_PASSWORD:
-        fields["password"] = _password(password_stdin)
+        fields["password"] = options.password(password_stdin, "MongoDB password")
     if fields["idle_timeout"] == "none":
         fields["idle_timeout"] = None
     body = build(AccountCreate, name=name, **fields)
@@ -94,14 +94,6 @@ def add(
             path("projects", project_id, "resources", resource, "accounts"), Account, body, {"no_test": no_test}
         )
     tell_saved(saved, as_json, f"Account {saved.name} on {saved.resource} is saved.")
-
-
-def _password(from_stdin: bool) -> SecretStr:
-    if from_stdin:
-        return options.password_from_stdin()
-    if not options.on_terminal():
-        raise ExitError("no_terminal", "There is no terminal to ask on: use --password-stdin.", Exit.USAGE)
-    return options.password_from_terminal("MongoDB password")
 
 
 @click.command(name="list")
@@ -113,18 +105,14 @@ def list_(settings: Settings, project_id: str, resource: str, as_json: bool) -> 
     """List a resource's accounts."""
     with settings.api() as client:
         accounts = list(client.pages(path("projects", project_id, "resources", resource, "accounts"), Account))
-    if as_json:
-        print_json(accounts)
-        return
-    print_table(
+    print_list(
+        accounts,
+        as_json,
         ("NAME", "USERNAME", "MECHANISM", "ASKS FOR", "MAXIMUM", "TESTED", "DESCRIPTION"),
-        [
-            (
-                *(a.name, a.username, a.mechanism.value, _asks_for(a)),
-                *(a.max_duration or "–", when(a.tested_at), a.description),
-            )
-            for a in accounts
-        ],
+        lambda a: (
+            *(a.name, a.username, a.mechanism.value, _asks_for(a)),
+            *(a.max_duration or "–", when(a.tested_at), a.description),
+        ),
         empty=f"No account yet: add one with `wardgate pam account add NAME --resource {resource}`.",
     )
 

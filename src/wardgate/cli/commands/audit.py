@@ -10,7 +10,7 @@ import click
 from ...api.journal import AuditEntry, JournalVerification
 from .. import options
 from ..exits import Exit
-from ..output import count, line, print_facts, print_json, print_table, when
+from ..output import count, line, print_facts, print_json, print_list, when
 from ..settings import Settings
 
 
@@ -42,12 +42,11 @@ def list_(
     asked = {name: value for name, value in filters.items() if value is not None} | {"limit": min(limit, 1_000)}
     with settings.api() as client:
         entries = list(islice(client.pages("/audit-events", AuditEntry, asked), limit))
-    if as_json:
-        print_json(entries)
-        return
-    print_table(
+    print_list(
+        entries,
+        as_json,
         ("TIME", "WHO", "EVENT", "TARGET", "FROM", "DETAILS"),
-        [(when(e.at), e.actor, e.event, e.target or "–", e.address or "–", _details(e)) for e in entries],
+        lambda e: (when(e.at), e.actor, e.event, e.target or "–", e.address or "–", _details(e)),
         empty="Nothing was found.",
     )
 

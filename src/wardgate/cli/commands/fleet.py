@@ -7,7 +7,7 @@ import click
 from ...api.models import Gateway, GatewayCreate, GatewayCreated, GatewayInstance, Relay, RelayCreate, RelayCreated
 from .. import options
 from ..forms import build, path
-from ..output import line, print_json, print_table, when
+from ..output import line, print_json, print_list, print_table, when
 from ..settings import Settings
 
 
@@ -126,12 +126,11 @@ def relay_list(settings: Settings, as_json: bool) -> None:
     """List the relays."""
     with settings.api() as client:
         relays = list(client.pages("/relays", Relay))
-    if as_json:
-        print_json(relays)
-        return
-    print_table(
+    print_list(
+        relays,
+        as_json,
         ("NAME", "STATUS", "ADDRESS", "SEEN", "VERSION", "ID"),
-        [(r.name, r.status, r.address or "–", when(r.last_seen_at), r.version or "–", r.id) for r in relays],
+        lambda r: (r.name, r.status, r.address or "–", when(r.last_seen_at), r.version or "–", r.id),
         empty="No relay yet: make one with `wardgate relay create NAME`, or give `server run` a --relay-listen.",
     )
 

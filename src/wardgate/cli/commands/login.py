@@ -17,7 +17,7 @@ from .. import mfa, options
 from ..exits import Exit, ExitError
 from ..forms import path
 from ..logins import StoredLogin
-from ..output import line, print_facts, print_json, print_table, when
+from ..output import line, print_facts, print_json, print_list, when
 from ..settings import Settings, not_logged_in
 
 _STARTING_SECONDS = 10.0
@@ -139,15 +139,11 @@ def devices(settings: Settings, as_json: bool) -> None:
     """List the devices that are signed in as you, the newest use first."""
     with settings.api() as client:
         found = list(client.pages("/auth/sign-ins", SignIn))
-    if as_json:
-        print_json(found)
-        return
-    print_table(
+    print_list(
+        found,
+        as_json,
         ("ID", "SIGNED IN", "USED", "FROM", ""),
-        [
-            (d.id, when(d.created_at), when(d.refreshed_at), d.address or "–", "this one" if d.current else "")
-            for d in found
-        ],
+        lambda d: (d.id, when(d.created_at), when(d.refreshed_at), d.address or "–", "this one" if d.current else ""),
         empty="No device is signed in.",
     )
 

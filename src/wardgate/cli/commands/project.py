@@ -8,7 +8,7 @@ from ...api.audit import RecordSettings, RecordSettingsUpdate
 from ...api.models import Project, ProjectCreate
 from .. import options
 from ..forms import build, path
-from ..output import count, line, print_facts, print_json, print_table, when
+from ..output import count, line, print_facts, print_json, print_list, when
 from ..settings import Settings
 
 
@@ -33,12 +33,11 @@ def list_(settings: Settings, as_json: bool) -> None:
     """List the projects that you can see."""
     with settings.api() as client:
         projects = list(client.pages("/projects", Project))
-    if as_json:
-        print_json(projects)
-        return
-    print_table(
+    print_list(
+        projects,
+        as_json,
         ("NAME", "ID", "CREATED"),
-        [(project.name, project.id, when(project.created_at)) for project in projects],
+        lambda project: (project.name, project.id, when(project.created_at)),
         empty="No project yet: make one with `wardgate project create NAME`.",
     )
 

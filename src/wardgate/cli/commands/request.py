@@ -8,7 +8,7 @@ from ...api.approvals import AccessRequest, AccessRequestCreate, Decision, Reque
 from .. import approval, options
 from ..exits import Exit
 from ..forms import build, path
-from ..output import exact, line, print_facts, print_json, print_table, when
+from ..output import exact, line, print_facts, print_json, print_list, when
 from ..settings import Settings
 
 
@@ -56,15 +56,11 @@ def list_(settings: Settings, project_id: str, pending: bool, as_json: bool) -> 
     with settings.api() as client:
         asked = {"pending": "true"} if pending else {}
         requests = list(client.pages(path("projects", project_id, "requests"), AccessRequest, asked))
-    if as_json:
-        print_json(requests)
-        return
-    print_table(
+    print_list(
+        requests,
+        as_json,
         ("ID", "STATUS", "WHO", "RESOURCE", "ACCOUNT", "DURATION", "ASKED", "REASON"),
-        [
-            (r.id, r.status.value, r.user, r.resource, r.account, r.duration, when(r.created_at), r.reason)
-            for r in requests
-        ],
+        lambda r: (r.id, r.status.value, r.user, r.resource, r.account, r.duration, when(r.created_at), r.reason),
         empty="Nothing waits." if pending else "Nobody has asked for anything yet.",
     )
 
@@ -86,8 +82,7 @@ def show(settings: Settings, request: str, as_json: bool) -> None:
 @options.settings
 def approve(settings: Settings, request: str, note: str, as_json: bool) -> None:
     """Let the one who made REQUEST in; never yourself."""
-    with settings.api() as client:
-        _tell(client.post(path("requests", request, "approve"), AccessRequest, Decision(note=note)), as_json)
+    _turn(settings, request, "approve", as_json, build(Decision, note=note))
 
 
 @click.command()
@@ -97,8 +92,7 @@ def approve(settings: Settings, request: str, note: str, as_json: bool) -> None:
 @options.settings
 def deny(settings: Settings, request: str, note: str, as_json: bool) -> None:
     """Refuse REQUEST; of a grant: take it back, and sessions that stand on it end."""
-    with settings.api() as client:
-        _tell(client.post(path("requests", request, "deny"), AccessRequest, Decision(note=note)), as_json)
+    _turn(settings, request, "deny", as_json, build(Decision, note=note))
 
 
 @click.command()
@@ -107,8 +101,12 @@ def deny(settings: Settings, request: str, note: str, as_json: bool) -> None:
 @options.settings
 def cancel(settings: Settings, request: str, as_json: bool) -> None:
     """Take your own REQUEST back, or give your grant up."""
+    _turn(settings, request, "cancel", as_json)
+
+
+def _turn(settings: Settings, request: str, verb: str, as_json: bool, body: Decision | None = None) -> None:
     with settings.api() as client:
-        _tell(client.post(path("requests", request, "cancel"), AccessRequest), as_json)
+        _tell(client.post(path("requests", request, verb), AccessRequest, body), as_json)
 
 
 def _tell(request: AccessRequest, as_json: bool) -> None:

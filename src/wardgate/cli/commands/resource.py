@@ -12,7 +12,7 @@ from .. import options
 from ..exits import Exit, ExitError
 from ..forms import build, path
 from ..hops import print_test, tell_saved
-from ..output import exact, line, print_facts, print_json, print_table, when
+from ..output import exact, line, print_facts, print_json, print_list, when
 from ..settings import Settings
 
 
@@ -76,12 +76,11 @@ def list_(settings: Settings, project_id: str, as_json: bool) -> None:
     """List a project's resources."""
     with settings.api() as client:
         resources = list(client.pages(path("projects", project_id, "resources"), Resource))
-    if as_json:
-        print_json(resources)
-        return
-    print_table(
+    print_list(
+        resources,
+        as_json,
         ("NAME", "GATEWAY", "CONNECTION STRING", "TESTED"),
-        [(r.name, r.gateway, r.connection_string, when(r.tested_at)) for r in resources],
+        lambda r: (r.name, r.gateway, r.connection_string, when(r.tested_at)),
         empty="No resource yet: add one with `wardgate pam resource add NAME`.",
     )
 

@@ -10,7 +10,7 @@ from ...api.people import Binding, BindingCreate
 from .. import options
 from ..exits import Exit, ExitError
 from ..forms import build, path
-from ..output import line, print_json, print_table, when
+from ..output import line, print_json, print_list, when
 from ..settings import Settings
 
 
@@ -84,12 +84,11 @@ def list_(
         scope = _scope(client, project_id, resource, account)
         asked = {name: value for name, value in (("user", user), ("scope", scope)) if value is not None}
         bindings = list(client.pages("/bindings", Binding, asked))
-    if as_json:
-        print_json(bindings)
-        return
-    print_table(
+    print_list(
+        bindings,
+        as_json,
         ("USER", "ROLE", "PLACE", "GRANTED", "ENDS", "ID"),
-        [(b.user, b.role, b.scope, when(b.created_at), when(b.expires_at), b.id) for b in bindings],
+        lambda b: (b.user, b.role, b.scope, when(b.created_at), when(b.expires_at), b.id),
         empty="No role is bound there: give one with `wardgate role grant`.",
     )
 

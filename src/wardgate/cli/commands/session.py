@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from ...api.models import Record, Session, Verification, VerificationState
 from .. import options
 from ..exits import Exit
 from ..forms import path
-from ..output import count, exact, line, print_facts, print_json, print_json_line, print_table, safe, show, span, when
+from ..output import count, exact, line, print_facts, print_json, print_json_line, print_list, safe, show, span, when
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -32,32 +33,24 @@ _VERIFY_S = 600.0  # a session of millions of records is read from its first to 
 @options.settings
 def list_(settings: Settings, project_id: str, limit: int | None, as_json: bool) -> None:
     """List a project's sessions, newest first."""
-    sessions: list[Session] = []
     with settings.api() as client:
-        for session in client.pages(path("projects", project_id, "sessions"), Session):
-            if limit is not None and len(sessions) >= limit:
-                break
-            sessions.append(session)
-    if as_json:
-        print_json(sessions)
-        return
-    print_table(
+        sessions = list(islice(client.pages(path("projects", project_id, "sessions"), Session), limit))
+    print_list(
+        sessions,
+        as_json,
         ("ID", "USER", "RESOURCE", "ACCOUNT", "STATUS", "ENDED BY", "STARTED", "DURATION", "COMMANDS", "ERRORS"),
-        [
-            (
-                s.id,
-                s.user,
-                s.resource,
-                s.account,
-                s.status.value,
-                s.end_reason.value if s.end_reason else "–",
-                when(s.started_at or s.created_at),
-                span(s.duration_s),
-                str(s.commands),
-                str(s.errors),
-            )
-            for s in sessions
-        ],
+        lambda s: (
+            s.id,
+            s.user,
+            s.resource,
+            s.account,
+            s.status.value,
+            s.end_reason.value if s.end_reason else "–",
+            when(s.started_at or s.created_at),
+            span(s.duration_s),
+            str(s.commands),
+            str(s.errors),
+        ),
         empty="No session yet: open one with `wardgate pam db access`.",
     )
 

@@ -9,7 +9,7 @@ from ...api.people import PasswordChange, PasswordReset, UserCreate, UserDetails
 from .. import options
 from ..exits import Exit, ExitError
 from ..forms import build, path
-from ..output import exact, line, print_facts, print_json, print_table, when
+from ..output import exact, line, print_facts, print_json, print_list, when
 from ..settings import Settings
 
 
@@ -31,12 +31,7 @@ def create(settings: Settings, email: str, password_stdin: bool, as_json: bool) 
 
 
 def _new_password(from_stdin: bool) -> SecretStr:
-    if from_stdin:
-        return options.password_from_stdin()
-    if not options.on_terminal():
-        raise ExitError("no_terminal", "There is no terminal to ask on: use --password-stdin.", Exit.USAGE)
-    typed: str = click.prompt("New password", hide_input=True, confirmation_prompt=True, err=True)
-    return SecretStr(typed)
+    return options.password(from_stdin, "New password", twice=True)
 
 
 @click.command(name="list")
@@ -46,12 +41,11 @@ def list_(settings: Settings, as_json: bool) -> None:
     """List the users and their roles."""
     with settings.api() as client:
         users = list(client.pages("/users", UserDetails))
-    if as_json:
-        print_json(users)
-        return
-    print_table(
+    print_list(
+        users,
+        as_json,
         ("E-MAIL", "STATUS", "ROLES", "SINCE", "ID"),
-        [(user.email, user.status, _roles(user), when(user.created_at), user.id) for user in users],
+        lambda user: (user.email, user.status, _roles(user), when(user.created_at), user.id),
         empty="No user: make one with `wardgate user create EMAIL`.",
     )
 
