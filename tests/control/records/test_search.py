@@ -18,6 +18,7 @@ from wardgate.control.identity.actor import Actor, Scope
 from wardgate.control.identity.permissions import Role
 from wardgate.control.paging import Paging
 from wardgate.control.records import query, search
+from wardgate.control.records.model import RecordRow
 from wardgate.control.records.query import Range
 
 from .conftest import AT, Recorded
@@ -169,6 +170,25 @@ async def test_a_reader_finds_what_a_role_covers_and_nothing_else(
         assert caught.value.problem.code is code
 
 
+async def test_a_place_that_is_new_while_a_search_runs_is_no_part_of_it(
+    make_session: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was not among the places whose reader was judged, though it lies in the project that is asked as a whole."""
+    one, two = [await make_session(account=name, project="same") for name in ("acc_one", "acc_two")]
+    await (await one.lease()).append(find()).ship()
+    rows = query.rows
+
+    async def late(*args: Any) -> list[RecordRow]:
+        monkeypatch.undo()
+        await (await two.lease()).append(find()).ship()
+        return await rows(*args)
+
+    monkeypatch.setattr(query, "rows", late)
+    reader = one.actor(Role.AUDITOR, Scope(one.project_id, "res_one", "acc_one"))
+    assert {hit.session_id for hit in await ask(one, reader)} == {one.session_id}
+    assert {hit.session_id for hit in await ask(one)} == {one.session_id, two.session_id}
+
+
 async def test_a_search_in_bodies_goes_on_page_by_page(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "_LOOKED_AT", 4)
     monkeypatch.setattr(search, "_STEP", 2)
@@ -216,20 +236,20 @@ async def test_bad_cursors_are_refused(recorded: Recorded, after: str) -> None:
 
 
 PLANS: list[tuple[dict[str, Any], Range, str]] = [
-    ({}, Range(project=1), "ix_records_project (project=? AND at<?)"),
+    ({}, Range(project=1, upto=9), "ix_records_project (project=? AND at<?)"),
     ({"effect": "write"}, Range(place=1), "ix_records_place (place=? AND at<?)"),
     ({"since": datetime(2020, 1, 1, tzinfo=UTC)}, Range(place=1), "ix_records_place (place=? AND at>? AND at<?)"),
     (
         {"database": "shop", "collection": "orders"},
-        Range(project=1),
+        Range(project=1, upto=9),
         "ix_records_namespace (project=? AND database=? AND collection=? AND at<?)",
     ),
-    ({"command": "find"}, Range(project=1), "ix_records_command (project=? AND command=? AND at<?)"),
+    ({"command": "find"}, Range(project=1, upto=9), "ix_records_command (project=? AND command=? AND at<?)"),
     ({"effect": "write"}, Range(project=1, among=(1, 2)), "ix_records_effect (project=? AND effect=? AND at<?)"),
-    ({"failed": True}, Range(project=1), "ix_records_failed (project=? AND at<?)"),
-    ({"min_duration_ms": 1500}, Range(project=1), "ix_records_slow (project=? AND at<?)"),
-    ({"min_documents": 5000}, Range(project=1), "ix_records_many (project=? AND at<?)"),
-    ({"text": "x"}, Range(project=1), "ix_records_project (project=? AND at<?)"),
+    ({"failed": True}, Range(project=1, upto=9), "ix_records_failed (project=? AND at<?)"),
+    ({"min_duration_ms": 1500}, Range(project=1, upto=9), "ix_records_slow (project=? AND at<?)"),
+    ({"min_documents": 5000}, Range(project=1, upto=9), "ix_records_many (project=? AND at<?)"),
+    ({"text": "x"}, Range(project=1, upto=9), "ix_records_project (project=? AND at<?)"),
 ]
 
 

@@ -53,9 +53,13 @@ def read_cursor(text: str | None) -> Cursor | None:
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Where a reader may look: a whole project (its number), or single places of it."""
+    """Where a reader may look: a whole project (its number), or single places of it.
+
+    A whole project is that of the moment when the reader was judged: places that were made later have higher numbers.
+    """
 
     project: int | None = None
+    upto: int = 0  # with `project` alone: its newest place
     place: int | None = None
     among: tuple[int, ...] = ()  # with `project`: only these places of it
 
@@ -82,6 +86,8 @@ def _walked(asked: RecordQuery, where: Range) -> tuple[str, list[ColumnElement[b
     conditions: list[ColumnElement[bool]] = [RecordRow.project == where.project]
     if where.among:
         conditions.append(RecordRow.place.in_(where.among))
+    else:
+        conditions.append(RecordRow.place <= where.upto)
     if asked.database is not None and asked.collection is not None:
         return "ix_records_namespace", conditions
     # Written out, not bound: a partial index is taken where the query says the words that it was made with.

@@ -148,7 +148,7 @@ def _ranges(known: Sequence[RecordPlaceRow], readable: Mapping[int, RecordPlaceR
         all_ = [row.id for row in members]
         mine = [number for number in all_ if number in readable]
         if len(mine) == len(all_):
-            ranges.append(Range(project=project))
+            ranges.append(Range(project=project, upto=max(all_)))
         elif len(mine) > _FEW:
             ranges.append(Range(project=project, among=tuple(mine)))
         else:
