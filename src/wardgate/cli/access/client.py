@@ -36,7 +36,8 @@ class Client(asyncio.Protocol):
         self._line = line
         self._front = os.getppid()
         self._failed: str | None = None
-        self._group: int | None = None  # its process group, if it has one of its own
+        self._process: int | None = None
+        self._own_group = False
         self._transport: asyncio.Transport | None = None
         self._heard = b""
         self._over: Callable[[], None] = lambda: None
@@ -85,15 +86,16 @@ class Client(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The process in front is gone: killed, since it would have waited for us. Its client must not stay."""
         self._transport = None
-        if self.running and self._group is not None:
-            with contextlib.suppress(OSError):
-                os.killpg(self._group, signal.SIGTERM)
+        if self.running and self._process is not None:
+            for number in (signal.SIGTERM, signal.SIGCONT):  # it may be stopped, and would never hear of it
+                with contextlib.suppress(OSError):
+                    (os.killpg if self._own_group else os.kill)(self._process, number)
         self.asked = True
         self._is_over()
 
     def _heed(self, said: dict[str, Any]) -> None:
         if "started" in said:
-            self._group = said["started"] if said["group"] else None
+            self._process, self._own_group = said["started"], said["group"]
         elif "exited" in said:
             self.exit_code = said["exited"]
             self._is_over()
