@@ -47,8 +47,8 @@ class TotpEnrolment(BaseModel):
     """What the authenticator app needs; shown this once, and good for ten minutes."""
 
     id: str
-    secret: str = Field(description="Base32, for typing in.")
-    uri: str = Field(description="`otpauth://…`, for a QR code.")
+    secret: str = Field(repr=False, description="Base32, for typing in.")
+    uri: str = Field(repr=False, description="`otpauth://…`, for a QR code.")
 
 
 class CodeRequest(Request):
@@ -60,7 +60,7 @@ class CodeRequest(Request):
 class RecoveryCodes(BaseModel):
     """Each stands in for the device once; shown this once, and the older ones are void."""
 
-    codes: list[str]
+    codes: list[str] = Field(repr=False)
 
 
 class MfaPolicy(BaseModel):

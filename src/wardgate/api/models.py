@@ -54,8 +54,8 @@ class RefreshRequest(Request):
 class Tokens(BaseModel):
     """A login: opaque tokens, shown once."""
 
-    access_token: str
-    refresh_token: str
+    access_token: str = Field(repr=False)
+    refresh_token: str = Field(repr=False)
     expires_at: datetime
     user: User
 
@@ -128,7 +128,7 @@ class Gateway(BaseModel):
 class GatewayCreated(Gateway):
     """The answer to creation, or to the wish for a further instance: the enrolment token is shown this once."""
 
-    token: str
+    token: str = Field(repr=False)
     token_expires_at: datetime
 
 
@@ -154,7 +154,7 @@ class Relay(BaseModel):
 class RelayCreated(Relay):
     """The answer to creation: the enrolment token is shown this once."""
 
-    token: str
+    token: str = Field(repr=False)
     token_expires_at: datetime
 
 
