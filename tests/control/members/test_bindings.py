@@ -109,6 +109,20 @@ async def test_nobody_gives_or_takes_what_they_do_not_administer(
     assert (await chief.delete(f"{V1}/bindings/{in_shop.json()['id']}")).status_code == 204
 
 
+async def test_nobody_gives_longer_than_they_have(control: Any, admin: Client, login_as: Any, shop: str) -> None:
+    """Else an administrator for an hour would be one for ever."""
+    ann = await login_as(ANN)
+    await login_as("bob@example.com")
+    assert (await grant(admin, "admin", shop, duration="1h")).status_code == 201
+    for user in (ANN, "bob@example.com"):
+        for duration in ({}, {"duration": "2h"}):
+            refused = await grant(ann, "connector", shop, user, **duration)
+            assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert (await grant(ann, "connector", shop, duration="1h")).status_code == 201
+    assert (await grant(admin, "admin", "organisation")).status_code == 201  # the one that lasts counts
+    assert (await grant(ann, "connector", shop, "bob@example.com")).status_code == 201
+
+
 async def test_what_is_hidden_looks_like_what_is_missing(admin: Client, login_as: Any, shop: str) -> None:
     bank = (await admin.post(f"{V1}/projects", json={"name": "bank"})).json()["id"]
     chief = await login_as("chief@example.com", (Role.ADMIN, Scope(shop)))

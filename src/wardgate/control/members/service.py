@@ -1,8 +1,9 @@
 """Binding roles to users, and taking them back.
 
-Law: nobody gives or takes what they don't administer: the permission is asked at the place of the binding itself. A
-place that the actor does not see answers like one that does not exist. Whoever watches rights is told after a role is
-taken, so that sessions which stood on it end within seconds.
+Law: nobody gives or takes what they don't administer: the permission is asked at the place of the binding itself; and
+nobody gives for longer than they have it, or an administrator for an hour would be one for ever. A place that the actor
+does not see answers like one that does not exist. Whoever watches rights is told after a role is taken, so that
+sessions which stood on it end within seconds.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from ..resources.places import scope_of as scope_of_place
 from ..sources import Sources
 
 _LONGEST = timedelta(days=3_650)
+_CREATE = Permission.ACCOUNT_BINDING_CREATE
 
 
 class BindingService:
@@ -60,7 +62,8 @@ class BindingService:
         expires_at = _until(body.duration, now)
         async with self._database.write() as session:
             scope = await self._place(session, body.scope)
-            actor.require(Permission.ACCOUNT_BINDING_CREATE, scope, what=f"place {body.scope}")
+            actor.require(_CREATE, scope, what=f"place {body.scope}")
+            _must_last(actor, scope, expires_at)
             user = await self._users.must_exist(session, body.user)
             role = Role(body.role)
             for row, _ in await identities.binding_rows(
@@ -126,6 +129,19 @@ class BindingService:
 def scope_of(row: RoleBindingRow) -> Scope:
     """Where a binding is."""
     return Scope(row.project_id, row.resource_id, row.account_id)
+
+
+def _must_last(actor: Actor, scope: Scope, expires_at: datetime | None) -> None:
+    """ProblemError `forbidden` where the actor's own right to bind there ends before what they give."""
+    ends = [b.expires_at for b in actor.bindings if b.permits(_CREATE) and b.scope.covers(scope)]
+    if None in ends:
+        return
+    latest = max(end for end in ends if end is not None)
+    if expires_at is None or expires_at > latest:
+        until = f"{latest:%Y-%m-%d %H:%M} UTC"
+        raise ProblemError(
+            ProblemCode.FORBIDDEN, f"Your own role there ends at {until}: give one that ends no later, with --duration."
+        )
 
 
 def _until(duration: str | None, now: datetime) -> datetime | None:
