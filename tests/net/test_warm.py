@@ -55,6 +55,16 @@ def number_of(stream: Stream) -> int:
     return cast("Any", stream).number  # type: ignore[no-any-return]
 
 
+async def waited_for(dialler: Dialler) -> tuple[WarmStreams, asyncio.Future[Stream]]:
+    """Who keeps one spare, which is being established, and somebody who waits for it."""
+    warm = warm_of(dialler, keep=1)
+    warm.start()
+    await asyncio.sleep(0)
+    wanted = asyncio.ensure_future(warm.get())
+    await asyncio.sleep(0)
+    return warm, wanted
+
+
 async def test_who_finds_none_gets_the_one_that_is_being_established() -> None:
     dialler = Dialler()
     warm = warm_of(dialler, keep=1)
@@ -81,11 +91,7 @@ async def test_a_second_who_finds_none_does_not_wait_for_the_same() -> None:
 
 async def test_who_waits_is_told_the_failure_of_a_dial_of_its_own() -> None:
     dialler = Dialler()
-    warm = warm_of(dialler, keep=1)
-    warm.start()
-    await asyncio.sleep(0)
-    wanted = asyncio.ensure_future(warm.get())
-    await asyncio.sleep(0)
+    warm, wanted = await waited_for(dialler)
     dialler.asked[0].set_exception(TunnelError("gateway_unreachable", "not there"))
     while len(dialler.asked) < 2:
         await asyncio.sleep(0)
@@ -97,11 +103,7 @@ async def test_who_waits_is_told_the_failure_of_a_dial_of_its_own() -> None:
 
 async def test_who_waits_when_it_is_closed_is_not_left_waiting() -> None:
     dialler = Dialler()
-    warm = warm_of(dialler, keep=1)
-    warm.start()
-    await asyncio.sleep(0)
-    wanted = asyncio.ensure_future(warm.get())
-    await asyncio.sleep(0)
+    warm, wanted = await waited_for(dialler)
     await warm.close()
     await dialler.answer(1)
     assert number_of(await wanted) == 1
