@@ -380,6 +380,18 @@ def test_a_client_that_left_within_it_is_not_waited_for() -> None:
     assert it.actions[-3] == do.FinishServer()
 
 
+def test_what_a_client_that_left_wanted_an_answer_to_is_not_begun() -> None:
+    it = play()
+    small = command({"insert": "orders", "documents": [{"a": 1}]}, 7, MORE_TO_COME)
+    it.client(small + insert(8, MORE_TO_COME) + insert(9))
+    it.event(it.machine.client_gone)
+    it.event(it.machine.durable)
+    it.event(it.machine.durable)
+    assert it.to_server == small + insert(8, MORE_TO_COME)
+    assert [each.request_id for each in it.bodies()] == [7, 8]
+    assert it.machine.closed
+
+
 def test_bytes_that_break_a_rule_are_not_answered_where_no_answer_is_awaited() -> None:
     too_large = command({"aggregate": "orders", "comment": b"x" * 17_000_000}, 7, MORE_TO_COME)
     no_body = op_msg_sections([b"\x01" + struct.pack("<i", 4) + b"x" * 1000], 7, MORE_TO_COME)

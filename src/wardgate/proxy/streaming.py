@@ -115,6 +115,9 @@ class Streaming(Conduct):
 
     def _pass_on(self, turn: Turn, upload: Upload, now: float, out: list[Action]) -> None:
         if upload.opened < 0:
+            if self._client_gone and not upload.request.more_to_come:
+                self._end("client_closed", now, out, finish=self._wrote)
+                return
             out.append(Record(upload.record(self.facts.connection)))
             self._pause_here(out)  # its parts bear the number that this record gets
             return
