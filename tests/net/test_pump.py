@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
+from wardgate.audit.records import UploadPart
 from wardgate.net.pump import Pump, Reached
 from wardgate.testing.playbook import (
     MEMBER,
@@ -18,6 +20,7 @@ from wardgate.testing.playbook import (
     sequence_section,
 )
 from wardgate.testing.recorder import MemoryRecorder
+from wardgate.wire.compression import Compressor, compress
 
 
 class Wire(asyncio.Transport):
@@ -29,11 +32,13 @@ class Wire(asyncio.Transport):
         self.written = b""
         self.reads = True
         self.gone = False
+        self.full = False
         self.protocol: asyncio.BaseProtocol | None = None
 
     def write(self, data: object) -> None:
         self.written += cast("bytes", data)
         if len(self.written) > self.room and self.protocol is not None:
+            self.full = True
             self.protocol.pause_writing()
 
     def abort(self) -> None:
@@ -57,43 +62,84 @@ class Wire(asyncio.Transport):
         self.reads = True
 
 
-async def test_a_server_that_was_full_when_it_was_dropped_does_not_hold_the_client_up() -> None:
-    client, server = Wire(1 << 30), Wire(100_000)
+class Ready:
+    """A pump whose client said hello, and whose server connection is logged in and has `room`."""
 
-    async def connector(factory: object) -> Reached:
-        server.protocol = cast("asyncio.Protocol", factory())  # type: ignore[operator]
-        server.protocol.connection_made(server)
+    def __init__(self, room: int) -> None:
+        self.client, self.server = Wire(1 << 30), Wire(room)
+        self.recorder = MemoryRecorder()
+        self.pump = Pump(
+            Playbook().machine,
+            self.recorder,
+            connector=self._connect,
+            login=self._log_in,
+            login_timeout=1,
+            close_timeout=1,
+            on_recording_failed=lambda message: None,
+            on_end=lambda: None,
+        )
+
+    async def start(self) -> None:
+        self.pump.start(self.client, b"")
+        assert self.pump._dial is not None
+        await self.pump._dial
+        self.pump.client_data(hello_request(1, compression=["zlib"]))
+        self.pump.server_data(op_msg(hello_document(), 800, 1))
+        self.client.written = self.server.written = b""
+
+    async def _connect(self, factory: Callable[[], asyncio.BaseProtocol]) -> Reached:
+        self.server.protocol = factory()
+        self.server.protocol.connection_made(self.server)
         return Reached(MEMBER, logged_in=True)
 
-    async def login(exchange: object) -> None:
+    async def _log_in(self, exchange: object) -> None:
         raise AssertionError("nobody logs in")
 
-    recorder = MemoryRecorder()
-    pump = Pump(
-        Playbook().machine,
-        recorder,
-        connector=connector,
-        login=login,
-        login_timeout=1,
-        close_timeout=1,
-        on_recording_failed=lambda message: None,
-        on_end=lambda: None,
-    )
-    pump.start(client, b"")
-    assert pump._dial is not None
-    await pump._dial
-    pump.client_data(hello_request(1))
-    pump.server_data(op_msg(hello_document(), 800, 1))
-    client.written = b""
-    documents = sequence_section("documents", [{"x": b"x" * 100_000}] * 6)
-    message = op_msg_sections([body_section({"insert": "orders", "$db": "shop"}), documents, b"\x07" + bytes(4000)], 7)
+    async def proceeded(self) -> None:
+        """Until no upload is waiting for its next turn, unless the server is full."""
+        async with asyncio.timeout(10):
+            while self.pump._to_proceed and not self.server.full:
+                await asyncio.sleep(0)
+
+    async def safe(self) -> None:
+        """Until all that is recorded is on disk, and what waited for it went out."""
+        done = asyncio.Event()
+        self.recorder.when_durable(len(self.recorder.records), done.set)
+        await done.wait()
+
+
+def insert(documents: list[dict[str, bytes]], *more: bytes, database: str = "shop") -> bytes:
+    body = body_section({"insert": "orders", "$db": database})
+    return op_msg_sections([body, sequence_section("documents", documents), *more], 7)
+
+
+async def test_a_server_that_was_full_when_it_was_dropped_does_not_hold_the_client_up() -> None:
+    it = Ready(room=100_000)
+    await it.start()
+    message = insert([{"x": b"x" * 100_000}] * 6, b"\x07" + bytes(4000))
     # One list of actions: the first part fills the server's socket, behind the next one it is known to be wrong.
-    pump.client_data(message[:-3000])
-    assert server.written.count(b"x" * 100_000) == 2
-    assert server.gone
-    assert client.reads
-    pump.client_data(message[-3000:])
-    safe = asyncio.Event()
-    recorder.when_durable(len(recorder.records), safe.set)
-    await safe.wait()
-    assert document_of(client.written)["code"] == 40432
+    it.pump.client_data(message[:-3000])
+    await it.proceeded()
+    assert it.server.written.count(b"x" * 100_000) == 2
+    assert it.server.gone
+    assert it.client.reads
+    it.pump.client_data(message[-3000:])
+    await it.safe()
+    assert document_of(it.client.written)["code"] == 40432
+
+
+async def test_what_little_becomes_much_does_not_keep_everybody_else_waiting() -> None:
+    it = Ready(room=1 << 30)
+    await it.start()
+    message = insert([{"x": bytes(1_000_000)}] * 20, database="config")  # refused: no server slows it down
+    it.pump.client_data(compress(message, Compressor.ZLIB))
+    turns = 0
+    while it.pump._to_proceed:
+        turns += 1
+        before = sum(len(each.data) for each in it.recorder.records if isinstance(each, UploadPart))
+        await asyncio.sleep(0)
+        after = sum(len(each.data) for each in it.recorder.records if isinstance(each, UploadPart))
+        assert after - before < 2_000_000
+    assert turns > 10
+    await it.safe()
+    assert document_of(it.client.written)["code"] == 13

@@ -266,8 +266,9 @@ class Pump:
             case do.AwaitDurable():
                 self._await_durable()
             case do.Proceed():
+                # Through the loop: a few kilobytes, compressed, may be 48 MB, and nobody else would be served.
                 self._to_proceed = True
-                self._proceed()
+                self._loop.call_soon(self._proceed)
             case do.PauseClient():
                 self._machine_paused = True
                 self.balance()
