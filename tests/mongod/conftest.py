@@ -203,6 +203,8 @@ class Gateway:
 
     async def _close(self) -> None:
         self._closing = True
+        while any("_accept_connection" in repr(task.get_coro()) for task in asyncio.all_tasks()):
+            await asyncio.sleep(0)  # a socket that asyncio is just taking is never closed if its server closes before
         for server in self._servers:
             server.close()
         for stream in list(self.streams):
