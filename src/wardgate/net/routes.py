@@ -58,7 +58,7 @@ class RouteBook:
             seen.failed_at, seen.deaf = None, False
 
     def failed(self, route: Route, now: float, *, deaf: bool = True) -> None:
-        """It led nowhere, or what it carried went silent; `deaf` False: it did not even take a connection."""
+        """It led nowhere, or what it carried went silent; `deaf` False: it took no connection, or cut it."""
         seen = self._of(route)
         seen.failed_at, seen.deaf = now, deaf or seen.deaf
 

@@ -37,6 +37,8 @@ _REFILL_AFTER = 0.03
 _SUCCESSION = 0.025
 _OPENING_AT_ONCE = 16  # below the relay's cap of half-open peers per address
 _NEXT_ROUTE = 2.0  # how long a route may be silent before the next one is tried beside it
+# A place that is not there, or whose process died under a handshake: it is back as soon as it takes connections again.
+_WENT_AWAY = frozenset({"relay_unreachable", "gateway_unreachable"})
 _SLOWER = 0.25  # how much later than the first place another may answer and still be measured
 
 
@@ -224,7 +226,7 @@ class StreamDialler:
                     elif error is None:
                         _drop(task)
                     elif isinstance(error, TunnelError):
-                        self.book.failed(route, monotonic(), deaf=error.code != "relay_unreachable")
+                        self.book.failed(route, monotonic(), deaf=error.code not in _WENT_AWAY)
                         failure = error
                     else:
                         raise error
