@@ -1,0 +1,168 @@
+"""A real browser (Debian's chromium, driven by Playwright) in front of the real control plane on a real port.
+
+`web` is one installation with its HTTP server; `page` an empty tab that fails its test when the browser's console shows
+an error or the Content-Security-Policy was violated. Time at the server stands still (`web.control.clock`), so that
+pages and their screenshots are the same at every run. The address is http://localhost:PORT, because passkeys need a
+name and a secure context, which localhost is.
+
+Everything here lives in one event loop for the whole run of a worker: starting a browser costs more than most tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+import uvicorn
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
+
+from wardgate.control.db import Base, Database
+from wardgate.control.db.engine import sqlite_url
+from wardgate.control.identity.passwords import Cost, PasswordHasher
+from wardgate.control.services import install, open_services
+from wardgate.control.settings import DoorSettings, Settings
+from wardgate.control.sources import Sources
+from wardgate.control.vault import MasterKey
+from wardgate.control.web import create_app
+from wardgate.secret import Secret
+from wardgate.testing import servers
+
+from ..conftest import need
+from ..control.conftest import ADMIN_EMAIL, PASSWORD, Clock, Control
+
+_LAUNCH_S = 60.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of this folder run in the loop that the browser lives in, and in one worker."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            item.add_marker(pytest.mark.xdist_group("web"))
+
+
+@dataclass
+class Web:
+    """One installation that browsers can reach at `url`. `control` is the same as in the other tests' fixture."""
+
+    control: Control
+    url: str
+
+    async def sign_in(self, page: Page, email: str = ADMIN_EMAIL, password: str = PASSWORD) -> None:
+        """Sign a tab in as a person does."""
+        await page.goto(f"{self.url}/sign-in")
+        await page.get_by_label("E-mail").fill(email)
+        await page.get_by_label("Password").fill(password)
+        await page.get_by_role("button", name="Sign in").click()
+        await page.wait_for_url(lambda url: "/sign-in" not in url)
+
+
+def _bound() -> socket.socket:
+    bound = socket.socket()
+    bound.bind(("127.0.0.1", 0))
+    bound.setblocking(False)
+    return bound
+
+
+@asynccontextmanager
+async def installation(folder: Path, *, installed: bool = True) -> AsyncIterator[Web]:
+    """The control plane in `folder` on a port of its own."""
+    listener = _bound()
+    port = listener.getsockname()[1]
+    url = f"http://localhost:{port}"
+    path, clock = folder / "wardgate.db", Clock()
+    database = Database(sqlite_url(path))
+    settings = Settings(folder, url, DoorSettings(hosts=frozenset({f"localhost:{port}", f"127.0.0.1:{port}"})))
+    hasher = PasswordHasher(Cost(memory_kib=8, iterations=1))
+    sources, master = Sources(now=clock), MasterKey.of(bytes(range(32)))
+    await database.run(Base.metadata.create_all)
+    await install(
+        database,
+        master,
+        organisation="test",
+        admin_email=ADMIN_EMAIL,
+        admin_password=Secret(PASSWORD),
+        sources=sources,
+        hasher=hasher,
+    )
+    services = await open_services(settings, database, [master], sources=sources, hasher=hasher)
+    control = Control(services, create_app(services), clock, path)
+    config = uvicorn.Config(
+        control.app, lifespan="off", log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0)
+        yield Web(control, url)
+    finally:
+        services.stopping.set()
+        server.should_exit = True
+        await serving
+        await services.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def web(tmp_path: Path) -> AsyncIterator[Web]:
+    """An installation with one administrator and nothing else."""
+    async with installation(tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def playwright() -> AsyncIterator[Playwright]:
+    """Playwright's driver."""
+    async with async_playwright() as driver:
+        yield driver
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
+    """Debian's chromium, without a window."""
+    running = await playwright.chromium.launch(
+        executable_path=need(servers.CHROMIUM),
+        args=["--no-sandbox", "--disable-gpu", "--force-color-profile=srgb", "--font-render-hinting=none"],
+        timeout=_LAUNCH_S * 1000,
+    )
+    yield running
+    await running.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser, web: Web) -> AsyncIterator[BrowserContext]:
+    """A browser profile of its own, on a desktop screen, light."""
+    made = await browser.new_context(
+        base_url=web.url, viewport={"width": 1280, "height": 800}, locale="en-GB", timezone_id="UTC"
+    )
+    made.set_default_timeout(15_000)
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext) -> AsyncIterator[Page]:
+    """An empty tab. What its console says, or an exception in a script, fails the test."""
+    tab = await context.new_page()
+    said = listen(tab)
+    yield tab
+    assert said == [], "the browser's console is not quiet"
+
+
+def listen(tab: Page) -> list[str]:
+    """The list that errors of the tab's console and scripts will be added to; refusals (4xx) that pages show are none."""
+    said: list[str] = []
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning") and "Failed to load resource" not in message.text:
+            said.append(f"{message.type}: {message.text}")
+
+    tab.on("console", on_console)
+    tab.on("pageerror", lambda error: said.append(f"exception: {error}"))
+    return said
