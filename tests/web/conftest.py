@@ -156,7 +156,7 @@ async def page(context: BrowserContext) -> AsyncIterator[Page]:
 
 
 def listen(tab: Page) -> list[str]:
-    """The list that errors of the tab's console and scripts will be added to; refusals (4xx) that pages show are none."""
+    """A list that fills with the errors of the tab's console and scripts. Refusals (4xx) that pages show are none."""
     said: list[str] = []
 
     def on_console(message: ConsoleMessage) -> None:
