@@ -58,6 +58,9 @@ class Numbers:
     shipping_body_bytes: int = 16 * MIB
     access_token: float = 3_600.0
     refresh_token: float = 30 * 86_400.0
+    browser_idle: float = 3_600.0  # a browser that nobody uses is signed out
+    browser_sign_in: float = 12 * 3_600.0  # and every browser after a working day
+    fresh_sign_in: float = 900.0  # how lately somebody must have shown who they are to let another device in
     enrolment_token: float = 3_600.0
     assertion: float = 60.0
     clock_skew: float = 30.0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
+
+from .models import Request
 
 
 class AuditEntry(BaseModel):
@@ -35,7 +37,21 @@ class SignIn(BaseModel):
     """A device that is signed in."""
 
     id: str
+    kind: Literal["browser", "command_line"] = "command_line"
+    name: str = Field(default="", description="What the device calls itself, or was called; not verified.")
+    method: Literal["passkey", "password", "sso"] = Field(
+        default="password", description="How its user showed who they are, there or at the device that let it in."
+    )
+    second_factor: bool = Field(default=False, description="Whether a second factor was shown at the sign-in.")
     created_at: datetime
     refreshed_at: datetime
-    address: str | None = None
+    used_at: datetime | None = Field(default=None, description="The last use, true to a minute.")
+    address: str | None = Field(default=None, description="Where the last use came from.")
+    ends_at: datetime | None = Field(default=None, description="The latest end; null: as long as it is used.")
     current: bool = Field(description="Whether it is the one that asks.")
+
+
+class SignInUpdate(Request):
+    """What can be changed of a signed-in device."""
+
+    name: str = Field(min_length=1, max_length=64)

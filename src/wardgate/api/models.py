@@ -43,6 +43,7 @@ class LoginRequest(Request):
     password: SecretStr = Field(min_length=1, max_length=1024)
     challenge_id: str | None = Field(default=None, max_length=64, description="Of the `mfa_required` before.")
     code: SecretStr | None = Field(default=None, min_length=1, max_length=64, description="The challenge's answer.")
+    device: str | None = Field(default=None, max_length=64, description="What the device calls itself.")
 
 
 class RefreshRequest(Request):

@@ -23,6 +23,7 @@ class ProblemCode(StrEnum):
     CONNECTION_TEST_FAILED = "connection_test_failed"
     ENROLMENT_REFUSED = "enrolment_refused"
     FORBIDDEN = "forbidden"
+    FRESH_SIGN_IN_REQUIRED = "fresh_sign_in_required"
     GATEWAY_OFFLINE = "gateway_offline"
     INTERNAL = "internal"
     INVALID_CONNECTION_STRING = "invalid_connection_string"
@@ -55,6 +56,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.CONNECTION_TEST_FAILED: (422, 1, "The connection test failed"),
     ProblemCode.ENROLMENT_REFUSED: (403, 4, "Enrolment refused"),
     ProblemCode.FORBIDDEN: (403, 4, "Not allowed"),
+    ProblemCode.FRESH_SIGN_IN_REQUIRED: (403, 4, "A fresh sign-in is required"),
     ProblemCode.GATEWAY_OFFLINE: (503, 5, "The gateway is offline"),
     ProblemCode.INTERNAL: (500, 1, "Internal error"),
     ProblemCode.INVALID_CONNECTION_STRING: (422, 2, "Invalid connection string"),

@@ -21,6 +21,7 @@ from .identity.actor import ORGANISATION
 from .identity.passwords import PasswordHasher
 from .identity.permissions import Role
 from .identity.service import IdentityService
+from .identity.sign_ins import SignInService
 from .identity.users import UserService
 from .jobs import Background
 from .journal import JournalService
@@ -54,6 +55,7 @@ class Services:
     ca: CertificateAuthority
     keys: AuditKeys
     audit_log: AuditLog
+    sign_ins: SignInService
     identity: IdentityService
     users: UserService
     bindings: BindingService
@@ -101,7 +103,8 @@ async def open_services(
         ca = await load_authorities(session, vault, sources, numbers)
         keys = await load_keys(session, vault)
     audit_log = AuditLog(sources)
-    identity = IdentityService(database, audit_log, sources, numbers, hasher or PasswordHasher())
+    sign_ins = SignInService(database, audit_log, sources, numbers)
+    identity = IdentityService(database, audit_log, sources, sign_ins, hasher or PasswordHasher())
     projects = ProjectService(database, audit_log, sources)
     keeping = RecordKeeping(database, audit_log, projects)
     users = UserService(database, audit_log, sources, identity)
@@ -151,6 +154,7 @@ async def open_services(
         ca=ca,
         keys=keys,
         audit_log=audit_log,
+        sign_ins=sign_ins,
         identity=identity,
         users=users,
         bindings=bindings,
@@ -171,7 +175,7 @@ async def open_services(
         gateway_access=gateways,
         records=records,
         background=(
-            Background("identity", identity.sweep, _TOKEN_SWEEP),
+            Background("identity", sign_ins.sweep, _TOKEN_SWEEP),
             Background("mfa", mfa.sweep, _TOKEN_SWEEP),
             sweeping,
             Background("records", records.sweep, _ACCESS_SWEEP),
@@ -193,7 +197,8 @@ async def install(
     """Fill an empty, migrated `database`: the CA, the audit keys and the first administrator, all or nothing."""
     sources = sources or Sources()
     vault, audit_log = Vault([master], sources), AuditLog(sources)
-    identity = IdentityService(database, audit_log, sources, DEFAULT, hasher or PasswordHasher())
+    sign_ins = SignInService(database, audit_log, sources, DEFAULT)
+    identity = IdentityService(database, audit_log, sources, sign_ins, hasher or PasswordHasher())
     new = await identity.prepare_user(admin_email, admin_password)
     async with database.write() as session:
         root = await create_authorities(session, vault, sources)

@@ -141,7 +141,7 @@ async def test_no_token_or_a_wrong_one_is_not_logged_in(nobody: httpx2.AsyncClie
 async def test_expired_tokens_are_forgotten(control: Any, nobody: httpx2.AsyncClient) -> None:
     await login(nobody)
     control.clock.forward(days=31)
-    await control.services.identity.sweep()
+    await control.services.sign_ins.sweep()
     assert await control.count("tokens") == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index
+from sqlalchemy import ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base, enum_column_type
@@ -13,10 +13,26 @@ from .permissions import Role
 
 
 class TokenKind(StrEnum):
-    """Access tokens open the API; a refresh token opens the next pair, once."""
+    """Access tokens open the API; a refresh token opens the next pair, once; a browser's token opens the pages only."""
 
     ACCESS = "access"
+    BROWSER = "browser"
     REFRESH = "refresh"
+
+
+class DeviceKind(StrEnum):
+    """What is signed in."""
+
+    BROWSER = "browser"
+    COMMAND_LINE = "command_line"
+
+
+class Method(StrEnum):
+    """How somebody showed who they are."""
+
+    PASSKEY = "passkey"
+    PASSWORD = "password"  # noqa: S105 - the name of a method
+    SSO = "sso"
 
 
 class UserRow(Base):
@@ -32,7 +48,12 @@ class UserRow(Base):
 
 
 class SignInRow(Base):
-    """One login on one device; its tokens live and die with it."""
+    """One login on one device; its tokens live and die with it.
+
+    `method` is how the person showed who they are; where they did it at another device, which let this one in,
+    `approved_by` is that one's sign-in. `used_at` and `used_address` are true to a minute. Nothing outlives `ends_at`;
+    null: it lasts as long as it is refreshed.
+    """
 
     __tablename__ = "sign_ins"
 
@@ -42,6 +63,14 @@ class SignInRow(Base):
     refreshed_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
     address: Mapped[str | None]
+    kind: Mapped[DeviceKind] = mapped_column(enum_column_type(DeviceKind), server_default=DeviceKind.COMMAND_LINE.value)
+    name: Mapped[str] = mapped_column(server_default="")
+    method: Mapped[Method] = mapped_column(enum_column_type(Method), server_default=Method.PASSWORD.value)
+    second_factor: Mapped[bool] = mapped_column(server_default=false())
+    approved_by: Mapped[str | None]
+    used_at: Mapped[datetime | None]
+    used_address: Mapped[str | None]
+    ends_at: Mapped[datetime | None]
 
 
 class TokenRow(Base):

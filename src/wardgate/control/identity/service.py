@@ -1,38 +1,31 @@
-"""Users, logins and their tokens.
+"""Users and their passwords.
 
-Law: tokens are 256 random bits, shown once and kept as hashes; a refresh token works once, and a second use ends the
-whole sign-in, because one of the two users of it is a thief. A wrong password, an unknown address and a disabled user
-are answered by the same sentence after the same work.
+Law: a wrong password, an unknown address and a disabled user are answered by the same sentence after the same work.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ...api.journal import SignIn
-from ...api.models import RoleBinding, Tokens, User
+from ...api.models import Tokens
 from ...api.problems import ProblemCode, ProblemError
 from ...ids import Kind
-from ...numbers import Numbers
 from ...secret import Secret
 from ..audit_log import AuditLog, Cause, Event
 from ..db import Database
 from ..sources import Sources
 from . import store
-from .actor import Actor, Binding, Scope, not_found
+from .actor import Binding, Scope
 from .limits import LoginLimiter
-from .model import RoleBindingRow, SignInRow, TokenKind, TokenRow, UserRow
+from .model import Method, RoleBindingRow, UserRow
 from .passwords import PasswordHasher
 from .permissions import Role
+from .sign_ins import BrowserToken, Device, Proof, SignInService
 
-_TOKEN_BYTES = 32
-_PREFIXES = {TokenKind.ACCESS: "wga1_", TokenKind.REFRESH: "wgr1_"}
 _LONGEST_EMAIL = 254  # RFC 5321's longest path
 
 
@@ -56,8 +49,8 @@ class MfaAnswer:
 class SecondFactor(Protocol):
     """What a login needs of multi-factor authentication."""
 
-    async def __call__(self, user_id: str, email: str, cause: Cause, answer: MfaAnswer | None) -> None:
-        """Return where no second factor is asked for or `answer` is right; ProblemError `mfa_required` and so on."""
+    async def __call__(self, user_id: str, email: str, cause: Cause, answer: MfaAnswer | None) -> bool:
+        """Whether `answer` was asked for and is right; ProblemError `mfa_required` and so on where it has to be."""
 
 
 class IdentityService:
@@ -68,14 +61,14 @@ class IdentityService:
         database: Database,
         audit_log: AuditLog,
         sources: Sources,
-        numbers: Numbers,
+        sign_ins: SignInService,
         hasher: PasswordHasher,
         limiter: LoginLimiter | None = None,
     ) -> None:
         self._database = database
         self._audit_log = audit_log
         self._sources = sources
-        self._numbers = numbers
+        self._sign_ins = sign_ins
         self._hasher = hasher
         self._limiter = limiter or LoginLimiter()
         self.second_factor: SecondFactor | None = None  # the wiring's to set: factors are a later feature
@@ -156,16 +149,41 @@ class IdentityService:
 
     # --- logins ---------------------------------------------------------------------------------------------------
 
-    async def login(self, email: str, password: Secret, cause: Cause, answer: MfaAnswer | None = None) -> Tokens:
+    async def login(
+        self,
+        email: str,
+        password: Secret,
+        cause: Cause,
+        answer: MfaAnswer | None = None,
+        *,
+        device: Device = Device(),  # noqa: B008 - frozen
+    ) -> Tokens:
         """Tokens for the right password, and the second factor where the organisation asks for it.
 
         ProblemError `invalid_credentials`, `rate_limited`, or what `second_factor` raises.
         """
+        user, proof = await self._prove(email, password, cause, answer)
+        async with self._database.write() as session:
+            row = await self.must_stand(session, user)
+            tokens, _ = await self._sign_ins.open(session, row, cause, proof, device)
+        return tokens
+
+    async def login_browser(
+        self, email: str, password: Secret, cause: Cause, answer: MfaAnswer | None = None, *, name: str = ""
+    ) -> BrowserToken:
+        """As `login`, for a browser."""
+        user, proof = await self._prove(email, password, cause, answer)
+        async with self._database.write() as session:
+            row = await self.must_stand(session, user)
+            return await self._sign_ins.open_browser(session, row, cause, proof, name)
+
+    async def _prove(
+        self, email: str, password: Secret, cause: Cause, answer: MfaAnswer | None
+    ) -> tuple[UserRow, Proof]:
         user = await self.check_password(email, password, cause)
         cause = Cause(user.email, user.id, cause.address, cause.request_id)
-        if self.second_factor is not None:
-            await self.second_factor(user.id, user.email, cause, answer)
-        return await self._sign_in(user, cause)
+        shown = self.second_factor is not None and await self.second_factor(user.id, user.email, cause, answer)
+        return user, Proof(Method.PASSWORD, second_factor=shown)
 
     async def check_password(self, email: str, password: Secret, cause: Cause) -> UserRow:
         """Whose password that is. ProblemError `invalid_credentials` or `rate_limited`."""
@@ -199,124 +217,9 @@ class IdentityService:
             raise _invalid_credentials()
         return row
 
-    async def _sign_in(self, user: UserRow, cause: Cause) -> Tokens:
-        now = self._sources.now()
-        sign_in = SignInRow(
-            id=self._sources.randomness(16).hex(),
-            user_id=user.id,
-            created_at=now,
-            refreshed_at=now,
-            address=cause.address,
-        )
-        async with self._database.write() as session:
-            await self.must_stand(session, user)
-            session.add(sign_in)
-            await session.flush()
-            tokens = await self._issue(session, user, sign_in.id)
-            await self._audit_log.append(session, cause, Event.USER_LOGGED_IN, user.id)
-        return tokens
-
-    async def refresh(self, refresh_token: Secret, cause: Cause) -> Tokens:
-        """The next pair of tokens. A refresh token that was used before ends its sign-in."""
-        now = self._sources.now()
-        async with self._database.write() as session:
-            found = await store.live_sign_in(session, _hash(refresh_token.reveal()), TokenKind.REFRESH, now)
-            if found is None:
-                raise _not_logged_in()
-            user, sign_in, token = found
-            if token.used_at is None:
-                token.used_at = now
-                sign_in.refreshed_at = now
-                return await self._issue(session, user, sign_in.id)
-            await store.revoke_sign_in(session, sign_in.id, now)
-            await self._audit_log.append(
-                session, cause, Event.USER_TOKEN_REUSED, user.id, details={"sign_in": sign_in.id}
-            )
-        raise _not_logged_in()  # after the commit: raised inside, it would undo the revocation
-
-    async def sign_ins(self, actor: Actor) -> list[SignIn]:
-        """The devices that are signed in as the actor."""
-        async with self._database.read() as session:
-            rows = await store.live_sign_ins(session, actor.user_id, self._sources.now())
-        return [
-            SignIn(
-                id=row.id,
-                created_at=row.created_at,
-                refreshed_at=row.refreshed_at,
-                address=row.address,
-                current=row.id == actor.sign_in_id,
-            )
-            for row in rows
-        ]
-
-    async def end_sign_in(self, actor: Actor, sign_in_id: str) -> None:
-        """Sign one of the actor's devices out; ProblemError `not_found`."""
-        async with self._database.write() as session:
-            row = await session.get(SignInRow, sign_in_id)
-            if row is None or row.user_id != actor.user_id or row.revoked_at is not None:
-                raise not_found("such device of yours")
-            await store.revoke_sign_in(session, row.id, self._sources.now())
-            details = {"sign_in": row.id}
-            await self._audit_log.append(session, actor.cause, Event.USER_LOGGED_OUT, actor.user_id, details=details)
-
-    async def logout(self, actor: Actor) -> None:
-        """End the sign-in that the actor came with."""
-        async with self._database.write() as session:
-            await store.revoke_sign_in(session, actor.sign_in_id, self._sources.now())
-            await self._audit_log.append(session, actor.cause, Event.USER_LOGGED_OUT, actor.user_id)
-
-    async def authenticate(self, token: str, cause: Cause) -> Actor:
-        """The actor behind an access token; ProblemError `not_logged_in`."""
-        now = self._sources.now()
-        async with self._database.read() as session:
-            found = await store.live_sign_in(session, _hash(token.encode()), TokenKind.ACCESS, now)
-            if found is None:
-                raise _not_logged_in()
-            user, sign_in, _ = found
-            held = await store.bindings(session, user.id, now)
-        cause = Cause(user.email, user.id, cause.address, cause.request_id)
-        return Actor(user.id, user.email, sign_in.id, cause, held)
-
     async def user_bindings(self, session: AsyncSession, user_id: str) -> tuple[Binding, ...]:
         """What a user has now, nothing if disabled or gone: for whoever asks again later, as a live session must."""
         return await store.bindings(session, user_id, self._sources.now())
-
-    async def sweep(self) -> None:
-        """Forget expired tokens; run now and then."""
-        async with self._database.write() as session:
-            await store.delete_expired_tokens(session, self._sources.now())
-
-    async def _issue(self, session: AsyncSession, user: UserRow, sign_in_id: str) -> Tokens:
-        now = self._sources.now()
-        lifetimes = {
-            TokenKind.ACCESS: timedelta(seconds=self._numbers.access_token),
-            TokenKind.REFRESH: timedelta(seconds=self._numbers.refresh_token),
-        }
-        made = {}
-        for kind, lifetime in lifetimes.items():
-            random = base64.urlsafe_b64encode(self._sources.randomness(_TOKEN_BYTES)).rstrip(b"=").decode()
-            made[kind] = _PREFIXES[kind] + random
-            session.add(
-                TokenRow(
-                    hash=_hash(made[kind].encode()),
-                    kind=kind,
-                    sign_in_id=sign_in_id,
-                    created_at=now,
-                    expires_at=now + lifetime,
-                )
-            )
-        await session.flush()
-        return Tokens(
-            access_token=made[TokenKind.ACCESS],
-            refresh_token=made[TokenKind.REFRESH],
-            expires_at=now + lifetimes[TokenKind.ACCESS],
-            user=describe(user.id, user.email, await store.bindings(session, user.id, now)),
-        )
-
-
-def describe(user_id: str, email: str, held: tuple[Binding, ...]) -> User:
-    """A user as the API shows them."""
-    return User(id=user_id, email=email, roles=[RoleBinding(role=b.role.value, scope=str(b.scope)) for b in held])
 
 
 def normal_email(text: str) -> str:
@@ -332,15 +235,5 @@ def normal_email(text: str) -> str:
     return email
 
 
-def _hash(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
-
-
 def _invalid_credentials() -> ProblemError:
     return ProblemError(ProblemCode.INVALID_CREDENTIALS, "The e-mail address or the password is wrong.")
-
-
-def _not_logged_in() -> ProblemError:
-    return ProblemError(
-        ProblemCode.NOT_LOGGED_IN, "This login is not valid, or not any more: run wardgate login again."
-    )

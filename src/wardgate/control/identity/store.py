@@ -116,6 +116,7 @@ async def live_sign_in(
                 TokenRow.kind == kind,
                 TokenRow.expires_at > now,
                 SignInRow.revoked_at.is_(None),
+                or_(SignInRow.ends_at.is_(None), SignInRow.ends_at > now),
                 UserRow.disabled_at.is_(None),
             )
         )
@@ -149,7 +150,7 @@ async def live_sign_ins(session: AsyncSession, user_id: str, now: datetime) -> S
             SignInRow.revoked_at.is_(None),
             SignInRow.id.in_(select(TokenRow.sign_in_id).where(TokenRow.expires_at > now, TokenRow.used_at.is_(None))),
         )
-        .order_by(SignInRow.refreshed_at.desc(), SignInRow.id)
+        .order_by(func.coalesce(SignInRow.used_at, SignInRow.refreshed_at).desc(), SignInRow.id)
     )
     return (await session.scalars(query)).all()
 

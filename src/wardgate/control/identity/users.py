@@ -22,7 +22,8 @@ from ..sources import Sources
 from . import store
 from .actor import Actor, not_found
 from .model import UserRow
-from .service import IdentityService, describe
+from .service import IdentityService
+from .sign_ins import describe
 
 
 class UserService:

@@ -39,7 +39,7 @@ def create_app(services: Services) -> FastAPI:
         # FastAPI would send traces where the environment says so; what leaves this process is for our settings to say.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.authenticator = services.identity
+    app.state.authenticator = services.sign_ins
     app.state.machine_guard = services.machine_guard
     services.records.stopping = services.stopping.is_set
     failures.install(app)
@@ -56,7 +56,7 @@ def _routers(services: Services) -> list[APIRouter]:
     """Every feature's routes, in the order of the contract document."""
     return [
         health.build(services.database),
-        identity_routes.build(services.identity),
+        identity_routes.build(services.identity, services.sign_ins),
         members_routes.build(services.users, services.bindings),
         mfa_routes.build(services.mfa, services.verification),
         journal_routes.build(services.journal),
