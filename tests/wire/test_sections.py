@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import struct
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from wardgate.wire.sections import SectionReader
 
 CARRIES = frozenset({b"documents", b"updates"})
 HINTS = (b"$where\0", b"$accumulator\0")
+HINT = re.compile(rb"\$(?:where|accumulator)\0")
 LIMIT = 4096
 T = TypeVar("T")
 
@@ -33,7 +35,7 @@ def pieces(raw: bytes, cuts: Iterable[int]) -> list[bytes]:
 
 def read(raw: bytes, cuts: Iterable[int] = ()) -> tuple[OpMsg, bool]:
     """Its outline, and whether a hint was seen."""
-    reader = SectionReader(CARRIES, HINTS, LIMIT)
+    reader = SectionReader(CARRIES, HINT, LIMIT)
     for piece in pieces(raw, cuts):
         reader.feed(piece)
     return reader.finish(), reader.hinted

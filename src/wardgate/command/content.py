@@ -9,6 +9,7 @@ Traits that policy asks for: ``by_uuid`` (a collection named by its UUID, so tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
@@ -27,7 +28,8 @@ PROFILE_READ: Final = "profile_read"
 
 # Operators that run JavaScript. As a key, anywhere in a query or an expression.
 _CODE_KEYS: Final = (b"$where", b"$function", b"$accumulator")
-CODE_HINTS: Final = tuple(key + b"\0" for key in _CODE_KEYS)
+# One of these keys, anywhere in bytes. One pass over them: three searches cost three times as much of a large insert.
+CODE_HINT: Final = re.compile(rb"\$(?:" + b"|".join(key[1:] for key in _CODE_KEYS) + rb")\0")
 # Elements that are looked at in search of such keys; a longer search counts as found. 20,000 take about 6 ms.
 _SEARCH: Final = 20_000
 _STAGES_MAX: Final = 1_000  # mongod's own limit of a pipeline's length
@@ -111,8 +113,7 @@ def _place(entry: Entry, raw: bytes, fields: Fields, found: Findings, writes: bo
 
 def _has_code(request: Request | None, raw: bytes, fields: Fields) -> bool:
     """Whether a key of the command runs JavaScript. The search over plain bytes comes first: it is nearly free."""
-    first, second, third = CODE_HINTS
-    if first not in raw and second not in raw and third not in raw:
+    if CODE_HINT.search(raw) is None:
         return False
     left = _SEARCH
     try:

@@ -20,7 +20,7 @@ from . import content
 from .catalogue import Area, Effect, Entry, Place, look_up
 from .content import Fields, Findings, refused
 
-__all__ = ["CARRIES", "HINTS", "Area", "Command", "Effect", "carries_documents", "parse", "unread"]
+__all__ = ["CARRIES", "HINT", "Area", "Command", "Effect", "carries_documents", "parse", "unread"]
 
 _STRENGTH: Final = {Effect.READ: 0, Effect.AUTH: 0, Effect.WRITE: 1, Effect.CODE: 2, Effect.ADMIN: 3}
 # The commands that mongod 6.0 still takes in an OP_QUERY; it answers all others with code 352.
@@ -36,7 +36,7 @@ _SEQUENCES: Final[dict[str, frozenset[str]]] = {
 }
 # Arrays and sections that hold the application's data, as much as fits into a message. `nsInfo` is no such thing.
 CARRIES: Final = frozenset({b"deletes", b"documents", b"ops", b"updates"})
-HINTS: Final = content.CODE_HINTS
+HINT: Final = content.CODE_HINT
 _CARRIERS: Final = frozenset(name.encode() for name in _SEQUENCES)
 _NAME_BYTES: Final = 64  # of a database: mongod's limit is 63
 _NAMES_SHOWN: Final = 100
@@ -103,7 +103,7 @@ def unread(request: Request) -> Command:
 def parse(request: Request, *, hinted: bool = False) -> Command:
     """Raises RemoteProtocolError (answerable) for a request that breaks the law above.
 
-    `hinted`: one of `HINTS` stood in what an outline (`wire.sections`) has left out.
+    `hinted`: `HINT` was found in what an outline (`wire.sections`) has left out.
     """
     raw = request.raw
     try:

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 from ..audit.parts import PartSealer
 from ..audit.records import Streamed, UploadPart
 from ..audit.records import Upload as UploadRecord
-from ..command.facts import CARRIES, HINTS, Command, carries_documents, parse
+from ..command.facts import CARRIES, HINT, Command, carries_documents, parse
 from ..wire.compression import Compressor, Inflater, Wrapped
 from ..wire.errors import MongoCode, RemoteProtocolError
 from ..wire.header import HEADER, Header, Opcode
@@ -101,7 +101,7 @@ class Upload:
         self._part_bytes = part_bytes
         self._inflater = None if wrapped is None else Inflater(wrapped)
         self._inflated: Iterator[bytes] = iter(())
-        self._reader = SectionReader(CARRIES, HINTS, _BESIDE_BYTES)
+        self._reader = SectionReader(CARRIES, HINT, _BESIDE_BYTES)
         self._sealer = PartSealer(key)
         self._held: list[bytes] = []
         self._size = 0  # of what is held

@@ -12,6 +12,7 @@ and which the server opens itself. Bytes are kept up to `limit`; a message with 
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Generator
 from typing import Final
@@ -37,15 +38,15 @@ _Steps = Generator[None, None, None]
 class SectionReader:
     """Reads one message from its first header byte on.
 
-    `carries` names the arrays and sections that hold the application's data; `hints` are byte strings to look for in
-    the whole message.
+    `carries` names the arrays and sections that hold the application's data; `hint` is what to look for in the whole
+    message, at most `_TAIL` bytes long.
     """
 
-    def __init__(self, carries: frozenset[bytes], hints: tuple[bytes, ...], limit: int) -> None:
-        self.hinted = False  # one of the hints was seen
+    def __init__(self, carries: frozenset[bytes], hint: re.Pattern[bytes], limit: int) -> None:
+        self.hinted = False  # the hint was seen
         self.body_known = False  # the kind-0 section is behind us
         self._carries = carries
-        self._hints = hints
+        self._hint = hint
         self._limit = limit
         self._head = b""
         self._body = b""
@@ -102,7 +103,7 @@ class SectionReader:
 
     def _look(self, piece: bytes) -> None:
         joint = self._seen + piece[:_TAIL]
-        self.hinted = any(hint in piece or hint in joint for hint in self._hints)
+        self.hinted = self._hint.search(piece) is not None or self._hint.search(joint) is not None
         self._seen = piece[-_TAIL:] if len(piece) >= _TAIL else (self._seen + piece)[-_TAIL:]
 
     def _sum(self, piece: bytes) -> None:
