@@ -126,6 +126,29 @@ def test_plain_and_x509_always_succeed() -> None:
     assert reply == {"dbname": "$external", "user": "CN=ada", "ok": 1.0}
 
 
+@pytest.mark.parametrize("field", ["db", "pwd", "<b>db</b>", "n" * 99])
+def test_x509_with_a_field_that_mongodb_does_not_know_is_refused_as_by_mongodb(field: str) -> None:
+    emulation = server()
+    command: dict[str, Any] = {"mechanism": "MONGODB-X509", "user": "CN=ada", field: "$external"}
+    answer, reply = say(emulation, "authenticate", **command)
+    assert (answer.finished, answer.succeeded) == (True, False)
+    shown = field.replace("<", "").replace(">", "").replace("/", "")[:40] if len(field) < 40 else field[:40]
+    assert reply["errmsg"] == f"BSON field 'authenticate.{shown}' is an unknown field."
+    assert (reply["code"], reply["codeName"]) == (40415, "Location40415")
+
+
+def test_x509_with_what_every_command_may_have_succeeds() -> None:
+    more = {
+        "lsid": {"id": 1},
+        "$db": "$external",
+        "$clusterTime": {},
+        "apiVersion": "1",
+        "comment": "x",
+        "maxTimeMS": 5,
+    }
+    assert say(server(), "authenticate", mechanism="MONGODB-X509", **more)[0].succeeded
+
+
 @pytest.mark.parametrize("mechanism", ["GSSAPI", "MONGODB-AWS", "MONGODB-OIDC", "scram-sha-256", "<script>", ""])
 def test_other_mechanisms(mechanism: str) -> None:
     answer, reply = say(server(), "saslStart", mechanism=mechanism, payload=b"x")

@@ -17,7 +17,7 @@ from typing import Final
 from ..command.facts import Command, parse
 from ..policy.decide import Deny, decide, foreign_session, unknown_transaction
 from ..rawbson.scan import ReplyFacts
-from ..wire import failpoint
+from ..wire import failpoint, faults
 from ..wire.compression import NEVER, Compressor, common, compress, decompress, never_compressed, read_head
 from ..wire.errors import MongoCode, RemoteProtocolError, error_reply, ok_reply
 from ..wire.header import Opcode, header_of
@@ -307,7 +307,7 @@ class ProxyConnection(Streaming):
         if name in HELLO_COMMANDS:
             self._take_hello(command, now, out)
         elif name in LOGIN_COMMANDS:
-            self._answer_login(command, out)
+            self._answer_login(command, now, out)
         else:
             self._take_command(command, now, out, compressor)
 
@@ -371,9 +371,18 @@ class ProxyConnection(Streaming):
         self._turn = Turn(request, command, hello, now)
         self._advance(now, out)
 
-    def _answer_login(self, command: Command, out: list[Action]) -> None:
+    def _answer_login(self, command: Command, now: float, out: list[Action]) -> None:
         """The client's own login, answered here and never forwarded."""
         self._ledger.sasl += 1
+        fault = self._rules.faults.strike(command.name, self._ledger.client_app)
+        if fault is not None and fault.closes:
+            self._end("fail_point", now, out)
+            return
+        if fault is not None:
+            if not command.request.more_to_come:
+                failed = error_reply(command.request, self._next_id(), fault.code, faults.REASON, labels=fault.labels)
+                self._give(failed, out)
+            return
         answer = self._emulation.answer(command.name, command.request.body)
         self._ledger.logins += answer.finished
         if not command.request.more_to_come:
@@ -492,6 +501,8 @@ class ProxyConnection(Streaming):
     def _note_work(self, turn: Turn, facts: ReplyFacts) -> None:
         """What the reply says of cursors and operations of this access session, before the client can know it."""
         work, command = self._rules.work, turn.command
+        if command.name == failpoint.COMMAND and facts.ok:
+            self._rules.faults.configured(turn.request.body)
         if command.starts_transaction and facts.ok:
             work.began(command)
         if facts.cursor_id:

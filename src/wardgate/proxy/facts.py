@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ..policy.decide import Policy
+from ..wire.faults import LoginFaults
 from ..wire.login import LoginKeys
 from .work import WorkLog
 
@@ -30,7 +31,8 @@ class ConnectionFacts:
 class SessionRules:
     """What all connections of an access session share.
 
-    `random(n)` gives n random bytes. With `local_auth` the session password is required of every client.
+    `random(n)` gives n random bytes. With `local_auth` the session password is required of every client. `faults` are
+    what a fail point of this session does to its logins.
     """
 
     policy: Policy
@@ -38,6 +40,7 @@ class SessionRules:
     login_keys: LoginKeys
     random: Callable[[int], bytes]
     local_auth: bool = False
+    faults: LoginFaults = field(default_factory=LoginFaults)
 
 
 @dataclass(frozen=True, slots=True)

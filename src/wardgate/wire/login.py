@@ -234,10 +234,18 @@ class LoginEmulation:
         mechanism = _string(body, fields.get(b"mechanism"))
         if mechanism != "MONGODB-X509" or self._required:
             return self._failure(mechanism)
+        strange = next((name for name in fields if name not in _X509_FIELDS and name[:1] != b"$"), None)
+        if strange is not None:
+            # No driver's login: as mongod answers it, so that a malformed one is no success.
+            return self._malformed(mechanism, f"BSON field 'authenticate.{_quoted(strange)}' is an unknown field.")
         user = _string(body, fields.get(b"user")) or ""
         self._authenticated = True
         document = build.document((build.string(b"dbname", "$external"), build.string(b"user", user), _OK))
         return LoginAnswer(document, mechanism, finished=True, succeeded=True)
+
+    def _malformed(self, mechanism: str, message: str) -> LoginAnswer:
+        document = error_document(MongoCode.UNKNOWN_FIELD, None, message)
+        return LoginAnswer(document, mechanism, finished=True)
 
     def _failure(self, mechanism: str | None, reason: str = "") -> LoginAnswer:
         hint = _REQUIRED_HINT if self._required else _OPEN_HINT
@@ -253,6 +261,11 @@ def is_login(name: str) -> bool:
 _Fields = dict[bytes, tuple[int, int, int]]
 _OK: Final = build.double(b"ok", 1.0)
 _SCRAM: Final = frozenset(Mechanism)
+# Of `authenticate` for X.509, and those that any command may have.
+_X509_FIELDS: Final = frozenset(
+    b"authenticate mechanism user apiVersion apiStrict apiDeprecationErrors autocommit comment lsid maxTimeMS "
+    b"readConcern startTransaction txnNumber writeConcern".split()
+)
 
 
 def _signature(conversation: _Conversation, payload: bytes) -> bytes | None:
@@ -301,6 +314,11 @@ def _skips_empty(body: bytes, value: tuple[int, int, int] | None) -> bool:
         return False
     found = walk.find(body, b"skipEmptyExchange", value[1], value[2])
     return found is not None and walk.number(body, found[0], found[1]) not in (None, 0)
+
+
+def _quoted(name: bytes) -> str:
+    """A field's name as it may be quoted."""
+    return _shown(name.decode("utf-8", "replace")) or ""
 
 
 def _shown(mechanism: str | None) -> str | None:
