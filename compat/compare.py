@@ -19,7 +19,7 @@ class Verdict(StrEnum):
     """What a row says; the value is its sign in the tables."""
 
     SAME = "✓"
-    SAME_ERROR = "="  # the deployment does not have it: both sides say so in the same words
+    SAME_ERROR = "="  # no result on either side: the deployment does not have it, and both say so in the same words
     KNOWN = "k"
     DIFFERS = "✗"
     ABSENT = "–"

@@ -25,7 +25,7 @@ ours, since no mongos could be had, so these columns are about drivers and wardg
 | sign | means |
 |---|---|
 | ✓ | the same result |
-| = | the same error: the deployment does not offer it (no transactions on a standalone), both sides say so alike |
+| = | **no result on either side**, and never counted as the same: the deployment does not offer it; both sides say so |
 | k | a difference that is meant; its reason stands below |
 | ✗ | **a difference without a reason: a bug** |
 | ! | **an error on both sides where it has to work** |
@@ -60,6 +60,17 @@ def progress(key: tuple[str, str, str], cells: Sequence[Cell]) -> str:
     return "\n".join(lines)
 
 
+def totals(results: Results) -> str:
+    """One sentence with the sums."""
+    of = {verdict: sum(count(cells, verdict) for cells in results.values()) for verdict in Verdict}
+    wrong = sum(of[verdict] for verdict in _BAD)
+    ran = sum(of.values()) - of[Verdict.ABSENT] - of[Verdict.NOT_RUN]
+    return (
+        f"{ran} rows were compared: {of[Verdict.SAME]} have the same result, {of[Verdict.KNOWN]} differ as meant, "
+        f"{of[Verdict.SAME_ERROR]} have none on either side, {wrong} differ without a reason."
+    )
+
+
 def bad(results: Results) -> list[tuple[tuple[str, str, str], Cell]]:
     """Every row that differs without a reason, or failed where it has to work."""
     return [(key, cell) for key, cells in results.items() for cell in cells if cell.verdict in _BAD]
@@ -67,33 +78,34 @@ def bad(results: Results) -> list[tuple[tuple[str, str, str], Cell]]:
 
 def terminal(results: Results) -> str:
     """The table of a run: one line for each client, deployment and view."""
-    lines = [f"{'client':<22} {'deployment':<11} {'view':<31} {'same':>5} {'known':>5} {'differ':>6} {'absent':>6}"]
+    head = f"{'same':>5} {'known':>5} {'neither':>7} {'differ':>6} {'absent':>6}"
+    lines = [f"{'client':<22} {'deployment':<13} {'view':<31} {head}"]
     for (client, deployment, view), cells in results.items():
         figures = (
-            count(cells, Verdict.SAME, Verdict.SAME_ERROR),
+            count(cells, Verdict.SAME),
             count(cells, Verdict.KNOWN),
+            count(cells, Verdict.SAME_ERROR),
             count(cells, *_BAD),
             count(cells, Verdict.ABSENT),
         )
         numbers = "not run: " + cells[0].differences[0] if count(cells, Verdict.NOT_RUN) else ""
-        numbers = numbers or "{:>5} {:>5} {:>6} {:>6}".format(*figures)
-        lines.append(f"{client:<22} {deployment:<11} {view:<31} {numbers}")
+        numbers = numbers or "{:>5} {:>5} {:>7} {:>6} {:>6}".format(*figures)
+        lines.append(f"{client:<22} {deployment:<13} {view:<31} {numbers}")
     for (client, deployment, view), cell in bad(results):
         lines += ["", f"{cell.verdict} {client}, {deployment}, {view}: {cell.row}"]
         lines += [f"    {each}" for each in cell.differences]
-    ran = sum(len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN) for cells in results.values())
-    lines += ["", f"{ran} rows compared, {len(bad(results))} differ without a reason."]
+    lines += ["", totals(results)]
     return "\n".join(lines)
 
 
 def document(results: Results, suites: Mapping[str, Any] | None = None) -> str:
     """docs/compatibility.md. `suites`: deployment → the summary of PyMongo's own tests there (compat/suite.py)."""
-    ran = sum(len(cells) - count(cells, Verdict.ABSENT, Verdict.NOT_RUN) for cells in results.values())
     pairs = {key[:2] for key in results}
     tried = {key[:2] for key, cells in results.items() if not count(cells, Verdict.NOT_RUN)}
-    parts = [_HEAD, f"{ran} rows were compared; {len(bad(results))} differ without a reason."]
+    parts = [_HEAD, totals(results)]
     parts += [f"Of {len(pairs)} pairs of client and deployment, {len(tried)} were run.\n"]
     parts += ["## Differences that are meant\n", *_reasons(results), ""]
+    parts += ["## No result on either side\n", *_neither(results), ""]
     parts += ["## Clients, deployments, connection strings\n", *_overview(results), ""]
     if suites:
         parts += ["## PyMongo's own tests\n", *_suites(suites), ""]
@@ -127,8 +139,33 @@ def _reasons(results: Results) -> Iterator[str]:
         yield f"- {reason} (rows: {', '.join(sorted(rows))})"
 
 
+def _neither(results: Results) -> Iterator[str]:
+    """What a deployment does not offer, by deployment, with what both sides say."""
+    found: dict[str, dict[str, str]] = {}
+    for (_, deployment, _), cells in results.items():
+        for cell in cells:
+            if cell.verdict is Verdict.SAME_ERROR:
+                found.setdefault(deployment, {}).setdefault(cell.row, cell.differences[0])
+    if not found:
+        yield "None."
+        return
+    yield "| deployment | row | both sides say |"
+    yield "|---|---|---|"
+    for deployment, rows in found.items():
+        for row, said in sorted(rows.items()):
+            yield f"| {deployment} | {row} | {_plain(said)} |"
+
+
+def _plain(text: str) -> str:
+    """As one cell of a table."""
+    return " ".join(text.replace("|", "/").split())
+
+
 def _overview(results: Results) -> Iterator[str]:
     """Same results of all rows that ran, for each client and deployment, a column a view."""
+    yield "Rows with the same result (or a meant difference) of those that ran; `N =` is the number of rows that have"
+    yield "no result on either side."
+    yield ""
     views = list(dict.fromkeys(view for _, _, view in results))
     yield f"| client | deployment | {' | '.join(f'`{view}`' if '=' in view else view for view in views)} |"
     yield "|---|---|" + "---|" * len(views)
@@ -140,8 +177,8 @@ def _overview(results: Results) -> Iterator[str]:
 
 def _suites(suites: Mapping[str, Any]) -> Iterator[str]:
     """Totals, and what is lost with its reason."""
-    yield "The test suite of PyMongo 4.20, sync and async, on one mongod directly and through wardgate (an account with"
-    yield "`allow_admin`). What passes directly and does not pass through wardgate is named below."
+    yield "The test suite of PyMongo 4.20, sync and async, on one mongod without authorization, directly and through"
+    yield "wardgate (an account with `allow_admin`). What passes directly and does not pass through is named below."
     yield ""
     yield "| deployment | files run | | passed | failed | skipped | pass directly and not through wardgate |"
     yield "|---|---|---|---|---|---|---|"
@@ -165,7 +202,9 @@ def _share(cells: Sequence[Cell] | None) -> str:
     if count(cells, Verdict.NOT_RUN):
         return Verdict.NOT_RUN.value
     ran = len(cells) - count(cells, Verdict.ABSENT)
-    return f"{ran - count(cells, *_BAD)} of {ran}"
+    neither = count(cells, Verdict.SAME_ERROR)
+    equal = f"{count(cells, Verdict.SAME, Verdict.KNOWN)} of {ran}"
+    return f"{equal}, {neither} =" if neither else equal
 
 
 def _matrix(results: Results, family: str) -> Iterator[str]:

@@ -80,7 +80,7 @@ def compare_lists(client: Client, view: View, ground: Ground, rows: Sequence[str
             cells.append(missing(row, "directly" if row not in direct else "through wardgate"))
             continue
         here = relabel(direct[row], plain)
-        here["expected"] = here.get("needs", "any") in ground.offers and not view.options
+        here["expected"] = views.has_to_work(here.get("needs", "any"), view, ground)
         there = relabel(through[row], {**plain, **ours} if row.startswith(REAL_NAMES) else ours)
         cells.append(judge(client.name, here, there, DIFFERENCES))
     return cells

@@ -65,6 +65,12 @@ def fits(view: View, client: Client, ground: Ground) -> bool:
     return not (client.family in _NO_DIRECT and "directConnection" in view.name)
 
 
+def has_to_work(needs: str, view: View, ground: Ground) -> bool:
+    """Whether a row that needs this must have a result there: an error on both sides is none."""
+    one_member = ("directConnection", "true") in view.options
+    return needs in ground.offers and not (one_member and needs in ("many", "replica"))
+
+
 def direct_uri(view: View, ground: Ground) -> str:
     """Straight to the deployment."""
     return ground.direct_uri(dict(view.options), every=view.every)

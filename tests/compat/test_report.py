@@ -7,6 +7,7 @@ from compat.compare import Cell, Verdict
 
 SAME = Cell("CRUD", Verdict.SAME)
 KNOWN = Cell("errors", Verdict.KNOWN, ("value: a → b",), ("our own words",))
+NEITHER = Cell("transactions", Verdict.SAME_ERROR, ("IllegalOperation: a | b",))
 BUG = Cell("cursors", Verdict.DIFFERS, ("value[0]: 1 → 2",))
 RESULTS = {
     ("PyMongo 4.20", "rs1", "plain"): [SAME, KNOWN, BUG],
@@ -19,7 +20,10 @@ def test_the_page_names_every_difference_with_its_reason() -> None:
     page = report.document(RESULTS)
     assert "- our own words (rows: errors)" in page
     assert "- PyMongo 4.20, rs1, plain: cursors: value[0]: 1 → 2" in page
-    assert "4 rows were compared; 1 differ without a reason." in page
+    assert (
+        "4 rows were compared: 2 have the same result, 1 differ as meant, 0 have none on either side, 1 differ without "
+        "a reason." in page
+    )
     assert "| PyMongo 4.20 | rs1 | 2 of 3 | 1 of 1 |" in page
     assert "| cursors | ✗ |" in page
 
@@ -36,6 +40,17 @@ def test_the_page_says_how_much_was_tried() -> None:
     assert "Of 3 pairs of client and deployment, 1 were run." in page
     assert "| PyMongo 4.20 | rs3 | · |" in page
     assert "| | 4.20 rs1 |\n" in page
+
+
+def test_an_error_on_both_sides_is_no_same_result() -> None:
+    found = {("PyMongo 4.20", "standalone", "plain"): [SAME, NEITHER]}
+    page = report.document(found)
+    assert "| PyMongo 4.20 | standalone | 1 of 2, 1 = |" in page
+    assert "| standalone | transactions | IllegalOperation: a / b |" in page
+    assert "1 have the same result, 0 differ as meant, 1 have none on either side, 0 differ" in page
+    (line,) = [each for each in report.terminal(found).splitlines() if each.startswith("PyMongo")]
+    assert line.split()[-5:] == ["1", "0", "1", "0", "0"]
+    assert "## No result on either side\n\nNone." in report.document(RESULTS)
 
 
 def test_bugs_are_what_decides() -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from compat.clients import PYMONGO, ROOT
+from compat.known import SUITE_REASONS
 from compat.suite import Outcome, lost, read_report, reason
 
 REPORT = """<testsuites><testsuite>
@@ -34,11 +37,10 @@ def test_only_what_passes_directly_can_be_lost() -> None:
     assert lost(direct, through) == {"b": skipped, "e": Outcome("failed", "did not run")}
 
 
-def test_what_wardgate_answers_itself_is_excused_and_nothing_else() -> None:
-    start = "test.asynchronous.test_command_logging.TestCommandLoggingRedactedCommands::test_"
-    assert reason(f"{start}network_error_in_response_to_saslStart_is_not_redacted") is not None
-    assert reason(f"{start}authenticate_command_and_resulting_server-generated_error_are_redacted") is not None
-    assert reason(f"{start}hello_with_speculative_authenticate_is_redacted") is None
+def test_what_is_excused_is_named_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SUITE_REASONS, r".*TestClient::test_unix_.*", "why")
+    assert reason("test.test_client.TestClient::test_unix_socket") == "why"
+    assert reason("test.test_client.TestClient::test_uri_unix_socket") is None
     assert reason("test.test_collection.TestCollection::test_insert_one") is None
 
 
