@@ -64,6 +64,10 @@ VARIABLES: Final = {
     "WARDGATE_MONGOSH": ("demo, tests", "A mongosh."),
     "WARDGATE_NODE": ("tests", "A Node."),
     "WARDGATE_PG_BIN": ("tests", "The folder of PostgreSQL's programs."),
+    "WARDGATE_PRIVATE_HOSTS": (
+        "`server run`",
+        "The hosts in private networks (or on this machine) that settings may send requests to, `a,b`; default: none.",
+    ),
     "WARDGATE_SMTP_FROM": ("`server run`", "The sender of its mail."),
     "WARDGATE_SMTP_URL": (
         "`server run`",

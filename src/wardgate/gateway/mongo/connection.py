@@ -3,9 +3,9 @@
 It is used for data streams, where the first bytes must be the client's own hello, and for the gateway's own
 connections. What it is not: a login and a protocol; both come later on the same transport.
 
-Law: every IP address is judged by `target.refused` immediately before the socket connects to that same IP address;
-names are never handed to anything that would resolve them again. Every step has its deadline, and a step that fails
-leaves no socket behind.
+Law: every IP address is judged by `net.places.never_dialled` immediately before the socket connects to that same IP
+address; names are never handed to anything that would resolve them again. Every step has its deadline, and a step that
+fails leaves no socket behind.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import ssl
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from ...net.places import never_dialled
 from .errors import Code, MongoError, quoted
 from .names import Endpoint
-from .target import Target, refused, split_address
+from .target import Target, split_address
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 STAGGER = 0.25  # RFC 8305: the next address is tried beside the one that has not answered yet
@@ -70,7 +71,7 @@ async def resolve(target: Target, address: str) -> list[Endpoint]:
         raise MongoError(
             Code.DNS_FAILED, f"The gateway can't resolve {quoted(address)}: check the name, and DNS at the gateway."
         ) from error
-    allowed = [each for each in dict.fromkeys(found) if not refused(each.sockaddr[0])]
+    allowed = [each for each in dict.fromkeys(found) if not never_dialled(each.sockaddr[0])]
     if not allowed:
         raise MongoError(
             Code.ADDRESS_REFUSED,

@@ -1,11 +1,9 @@
-"""A MongoDB deployment as the gateway dials it, and the addresses that it never dials.
+"""A MongoDB deployment as the gateway dials it.
 
 A `Target` is made once per lease or test from the control plane's structured fields; no string is parsed here again.
-It holds no credentials but a client certificate, inside its TLS context. The address rule is law for every dial, for
-seeds and for members learned from a hello alike: it looks at the very IP address that the socket will connect to, after
-name resolution, so a name that changes its mind (DNS rebinding) gains nothing. Private networks and loopback are where
-databases live, so they are allowed; the link-local and metadata addresses of clouds are where *credentials* live, so
-they are not.
+It holds no credentials but a client certificate, inside its TLS context. Which addresses are never dialled, be it seeds
+or members learned from a hello, is in `net.places`; private networks and loopback are where databases live, so they are
+allowed.
 """
 
 from __future__ import annotations
@@ -27,51 +25,6 @@ DEFAULT_PORT = 27017
 ADDRESSES_MAX = 64  # a replica set has at most 50 members; a hostile hello may name more
 _HOST = re.compile(r"[^\s/@,?#%\[\]\\\x00-\x1f\x7f]{1,253}")
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-
-_REFUSED_NETWORKS: tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...] = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "0.0.0.0/8",  # "this host": Linux connects it to loopback behind the back of every other rule
-        "169.254.0.0/16",  # link-local: metadata of AWS, Azure, GCP, OpenStack (169.254.169.254), ECS (169.254.170.2)
-        "100.100.100.200/32",  # Alibaba metadata
-        "168.63.129.16/32",  # Azure's WireServer
-        "192.0.0.192/32",  # Oracle metadata
-        "224.0.0.0/4",
-        "255.255.255.255/32",
-        "::/128",
-        "fe80::/10",
-        "fd00:ec2::/32",  # AWS metadata fd00:ec2::254 and its neighbours
-        "fd20:ce::254/128",  # GCP metadata
-        "fd00:42::42/128",  # Scaleway metadata
-        "ff00::/8",
-    )
-)
-
-
-def refused(ip: str) -> bool:
-    """Whether the gateway must not connect to this IP address, whatever form of IPv6 it is wrapped in."""
-    address = ipaddress.ip_address(ip.partition("%")[0])
-    return any(each in network for each in _faces(address) for network in _REFUSED_NETWORKS if _same(each, network))
-
-
-def _faces(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
-) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
-    """The address and every IPv4 address that it leads to: mapped, compatible, 6to4, Teredo, NAT64."""
-    faces: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [address]
-    if isinstance(address, ipaddress.IPv6Address):
-        faces += [each for each in (address.ipv4_mapped, address.sixtofour) if each is not None]
-        faces += list(address.teredo or ())
-        packed = address.packed
-        if packed[:12] in (bytes(12), b"\x00\x64\xff\x9b" + bytes(8)) and int(address) > 1:
-            faces.append(ipaddress.IPv4Address(packed[12:]))
-    return faces
-
-
-def _same(
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: ipaddress.IPv4Network | ipaddress.IPv6Network
-) -> bool:
-    return address.version == network.version
 
 
 def join_address(host: str, port: int) -> str:
