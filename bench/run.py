@@ -32,7 +32,7 @@ from .spool import raw
 from .watch import wait_quiet
 
 RESULTS = ROOT / "bench" / "results"
-NAMES = ("direct", "haproxy", "wardgate", "wardgate-process")
+NAMES = ("direct", "haproxy", "wardgate", *ways.LIGHTER)
 DEFAULT_WAYS = NAMES
 ROUNDS = 5
 SYNCS = 500

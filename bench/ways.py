@@ -7,7 +7,7 @@
 HAProxy's chain is the yardstick: a good C program that does nothing but the same number of hops and of TLS legs. Each
 of its three programs has one thread, as each of ours has one event loop. Its client logs in by itself (SCRAM passes as
 bytes). `wardgate-process` is wardgate with a gateway that does not wait for the disk (durability “process”): what
-waiting costs. Nobody can choose it yet.
+waiting costs. `wardgate-unrecorded` records no command at all, which nobody can choose: what recording costs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from wardgate.testing.stack import Stack, wait_event
 from .load import BLOBS, DATABASE, NOISE, ORDERS, Target, order
 from .watch import Watched, children
 
-RELAXED = "wardgate-process"
+# Gateways that do less, by the module of ours that starts them.
+LIGHTER = {"wardgate-process": "bench.relaxed", "wardgate-unrecorded": "bench.unrecorded"}
 _HAPROXY = """
 global
     maxconn 4096
@@ -110,19 +111,19 @@ def wardgate(deployment: MongoDeployment, folder: Path, names: Sequence[str]) ->
     """Control plane and relay, and for each name a gateway and a local proxy with one open session."""
     with Stack(folder) as stack:
         stack.up(gateway="wardgate")
-        if RELAXED in names:
-            _start_relaxed_gateway(stack)
+        for name in LIGHTER.keys() & names:
+            _start_lighter_gateway(stack, name)
         yield [_access(stack, name, deployment) for name in names]
 
 
-def _start_relaxed_gateway(stack: Stack) -> None:
-    """As Stack.start_gateway does, with bench/relaxed.py for the program."""
-    token = write_private(stack.folder / "relaxed.token", stack.create_gateway(RELAXED).encode())
-    stack.gateways[RELAXED] = process = Process(
-        RELAXED,
+def _start_lighter_gateway(stack: Stack, name: str) -> None:
+    """As Stack.start_gateway does, with a module of the bench for the program."""
+    token = write_private(stack.folder / f"{name}.token", stack.create_gateway(name).encode())
+    stack.gateways[name] = process = Process(
+        name,
         [
-            *(sys.executable, "-m", "bench.relaxed", "gateway", "run", "--name", RELAXED, "--json"),
-            *("--data-dir", stack.folder / RELAXED, "--token-file", token),
+            *(sys.executable, "-m", LIGHTER[name], "gateway", "run", "--name", name, "--json"),
+            *("--data-dir", stack.folder / name, "--token-file", token),
         ],
         stack.folder,
         env=stack.wardgate.environment(),

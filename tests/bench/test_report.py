@@ -44,11 +44,18 @@ def test_medians_keep_the_shape_and_take_the_middle() -> None:
 def test_floors_compare_with_haproxy() -> None:
     found = report.medians([one_round(500)])
     assert report.floors(found) == [
-        ("find by _id, 1 connection: p50_us", 2.5, 2.5, True),
-        ("find 1,000 documents, 1 connection: per_second", 0.5, 0.5, True),
+        ("find by _id, 1 connection: p50_us beside haproxy", 2.5, 2.5, True),
+        ("find 1,000 documents, 1 connection: per_second beside haproxy", 0.5, 0.5, True),
     ]
     slower = report.medians([one_round(501)])
     assert [held for *_, held in report.floors(slower)] == [False, True]
+
+
+def test_recording_is_compared_with_none() -> None:
+    round_ = one_round(400)
+    round_["small_find/1"] = {"wardgate": cell(400, 2000), "wardgate-unrecorded": cell(300, 2000)}
+    held = {what: ok for what, _, _, ok in report.floors(report.medians([round_]))}
+    assert held["find by _id, 1 connection: p50_us beside wardgate-unrecorded"] is False
 
 
 def test_without_the_yardstick_there_are_no_floors() -> None:
