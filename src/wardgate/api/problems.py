@@ -17,11 +17,14 @@ from ..errors import WardgateError
 class ProblemCode(StrEnum):
     """Every code a problem document may bear; alphabetical, append-only."""
 
+    ACCESS_DENIED = "access_denied"
     ACCOUNT_NEEDS_PASSWORD = "account_needs_password"  # noqa: S105
     APPROVAL_REQUIRED = "approval_required"
+    AUTHORIZATION_PENDING = "authorization_pending"
     CONFLICT = "conflict"
     CONNECTION_TEST_FAILED = "connection_test_failed"
     ENROLMENT_REFUSED = "enrolment_refused"
+    EXPIRED_TOKEN = "expired_token"  # noqa: S105
     FORBIDDEN = "forbidden"
     FRESH_SIGN_IN_REQUIRED = "fresh_sign_in_required"
     GATEWAY_OFFLINE = "gateway_offline"
@@ -43,6 +46,7 @@ class ProblemCode(StrEnum):
     RECORDS_REFUSED = "records_refused"
     RELAY_UNAVAILABLE = "relay_unavailable"
     SESSION_ENDED = "session_ended"
+    SLOW_DOWN = "slow_down"
     TOO_LARGE = "too_large"
     TOO_MANY_SESSIONS = "too_many_sessions"
     UNKNOWN_HOST = "unknown_host"
@@ -50,11 +54,14 @@ class ProblemCode(StrEnum):
 
 # code: (HTTP status, exit code of the CLI, title)
 _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
+    ProblemCode.ACCESS_DENIED: (400, 4, "The device was not let in"),
     ProblemCode.ACCOUNT_NEEDS_PASSWORD: (409, 4, "The account's password must be entered again"),
     ProblemCode.APPROVAL_REQUIRED: (403, 4, "Approval is required"),
+    ProblemCode.AUTHORIZATION_PENDING: (400, 3, "Nobody has decided yet"),
     ProblemCode.CONFLICT: (409, 1, "Conflict"),
     ProblemCode.CONNECTION_TEST_FAILED: (422, 1, "The connection test failed"),
     ProblemCode.ENROLMENT_REFUSED: (403, 4, "Enrolment refused"),
+    ProblemCode.EXPIRED_TOKEN: (400, 3, "The code has expired"),
     ProblemCode.FORBIDDEN: (403, 4, "Not allowed"),
     ProblemCode.FRESH_SIGN_IN_REQUIRED: (403, 4, "A fresh sign-in is required"),
     ProblemCode.GATEWAY_OFFLINE: (503, 5, "The gateway is offline"),
@@ -76,6 +83,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.RECORDS_REFUSED: (409, 1, "Records refused"),
     ProblemCode.RELAY_UNAVAILABLE: (503, 5, "No relay is available"),
     ProblemCode.SESSION_ENDED: (409, 4, "The session has ended"),
+    ProblemCode.SLOW_DOWN: (400, 1, "Asked too soon"),
     ProblemCode.TOO_LARGE: (413, 2, "Request too large"),
     ProblemCode.TOO_MANY_SESSIONS: (409, 4, "Too many sessions"),
     ProblemCode.UNKNOWN_HOST: (421, 6, "Unknown host name"),

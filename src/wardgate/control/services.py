@@ -16,6 +16,7 @@ from .approvals import ApprovalService
 from .audit_log import AuditLog, Event
 from .audit_log.log import SYSTEM
 from .db import Database
+from .devices import DeviceService
 from .fleet import ConnectionTests, Enrolment, FleetService, LinkHub, MachineGuard
 from .identity.actor import ORGANISATION
 from .identity.passwords import PasswordHasher
@@ -61,6 +62,7 @@ class Services:
     bindings: BindingService
     verification: Verification
     mfa: MfaService
+    devices: DeviceService
     approvals: ApprovalService
     journal: JournalService
     projects: ProjectService
@@ -110,7 +112,8 @@ async def open_services(
     users = UserService(database, audit_log, sources, identity)
     bindings = BindingService(database, audit_log, sources, identity, users, projects)
     verification = Verification(database, audit_log, sources, vault, mailer)
-    identity.second_factor = SignInFactor(database, verification)
+    factor = identity.second_factor = SignInFactor(database, verification)
+    devices = DeviceService(database, audit_log, sources, sign_ins, factor, settings.public_url)
     mfa = MfaService(database, audit_log, sources, vault, identity, users, verification)
     hub = LinkHub()
     enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
@@ -160,6 +163,7 @@ async def open_services(
         bindings=bindings,
         verification=verification,
         mfa=mfa,
+        devices=devices,
         approvals=approvals,
         journal=JournalService(database, audit_log),
         projects=projects,
@@ -176,6 +180,7 @@ async def open_services(
         records=records,
         background=(
             Background("identity", sign_ins.sweep, _TOKEN_SWEEP),
+            Background("devices", devices.sweep, _TOKEN_SWEEP),
             Background("mfa", mfa.sweep, _TOKEN_SWEEP),
             sweeping,
             Background("records", records.sweep, _ACCESS_SWEEP),

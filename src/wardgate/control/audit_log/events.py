@@ -11,6 +11,8 @@ class Event(StrEnum):
     ACCOUNT_CREATED = "account.created"
     ACCOUNT_DELETED = "account.deleted"
     ACCOUNT_UPDATED = "account.updated"
+    DEVICE_APPROVED = "device.approved"
+    DEVICE_DENIED = "device.denied"
     GATEWAY_CREATED = "gateway.created"
     GATEWAY_ENROLLED = "gateway.enrolled"
     GATEWAY_INSTANCE_REVOKED = "gateway.instance_revoked"

@@ -59,18 +59,18 @@ class LoginLimiter:
 
     def take(self, address: str, account: str, now: float) -> float:
         """0.0 when the attempt may be made, else the seconds to wait."""
-        network = _network(address)
+        network = network_of(address)
         wait = self._addresses.take(network, now)
         return wait or self._pairs.take(f"{network} {account}", now)
 
     def succeeded(self, address: str, account: str) -> None:
         """The attempt was right: it costs nothing."""
-        network = _network(address)
+        network = network_of(address)
         self._addresses.give_back(network)
         self._pairs.give_back(f"{network} {account}")
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
     """An IPv6 host owns a /64 and can pick any address in it: count the network."""
     try:
         ip = ipaddress.ip_address(address)

@@ -51,8 +51,9 @@ class SignInRow(Base):
     """One login on one device; its tokens live and die with it.
 
     `method` is how the person showed who they are; where they did it at another device, which let this one in,
-    `approved_by` is that one's sign-in. `used_at` and `used_address` are true to a minute. Nothing outlives `ends_at`;
-    null: it lasts as long as it is refreshed.
+    `approved_by` is that one's sign-in. `used_at` and `used_address` are true to a minute. `proof_ends_at` is
+    how long that way of showing it counts at most, for this sign-in and those that it approves; nothing outlives
+    `ends_at`. Null: as long as it is refreshed.
     """
 
     __tablename__ = "sign_ins"
@@ -70,6 +71,7 @@ class SignInRow(Base):
     approved_by: Mapped[str | None]
     used_at: Mapped[datetime | None]
     used_address: Mapped[str | None]
+    proof_ends_at: Mapped[datetime | None]
     ends_at: Mapped[datetime | None]
 
 

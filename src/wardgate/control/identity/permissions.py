@@ -55,6 +55,7 @@ class Permission(StrEnum):
     RESOURCE_DETAILS_READ = "resource:details:read"
     RESOURCE_DETAILS_TEST = "resource:details:test"
     RESOURCE_DETAILS_UPDATE = "resource:details:update"
+    SELF_DEVICE_APPROVE = "self:device:approve"
     SELF_IDENTITY_READ = "self:identity:read"
     SELF_MFA_UPDATE = "self:mfa:update"
     SELF_PASSWORD_UPDATE = "self:password:update"  # noqa: S105 - the name of a permission

@@ -118,6 +118,7 @@ class SignInService:
             approved_by=proof.approved_by,
             used_at=now,
             used_address=cause.address,
+            proof_ends_at=proof.ends_at,
             ends_at=ends_at,
         )
         session.add(row)

@@ -11,6 +11,7 @@ from fastapi import APIRouter, FastAPI
 from ... import __version__
 from ..access import routes as access_routes
 from ..approvals import routes as approvals_routes
+from ..devices import routes as devices_routes
 from ..fleet import routes as fleet_routes
 from ..identity import routes as identity_routes
 from ..journal import routes as journal_routes
@@ -57,6 +58,7 @@ def _routers(services: Services) -> list[APIRouter]:
     return [
         health.build(services.database),
         identity_routes.build(services.identity, services.sign_ins),
+        devices_routes.build(services.devices),
         members_routes.build(services.users, services.bindings),
         mfa_routes.build(services.mfa, services.verification),
         journal_routes.build(services.journal),

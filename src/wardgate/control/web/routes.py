@@ -19,6 +19,10 @@ from ..identity.permissions import Permission
 PUBLIC: Final = frozenset(
     {
         ("GET", "/api/v1/health"),
+        ("POST", "/api/v1/auth/browser-requests"),  # opens nothing until somebody who is signed in approves it
+        ("POST", "/api/v1/auth/browser-requests/{request_id}/token"),  # proves code and verifier inside
+        ("POST", "/api/v1/auth/device-requests"),  # opens nothing until somebody who is signed in approves it
+        ("POST", "/api/v1/auth/device-requests/token"),  # proves a device code inside
         ("POST", "/api/v1/auth/login"),
         ("POST", "/api/v1/auth/refresh"),
         ("POST", "/api/v1/enrol"),  # proves an enrolment token inside
