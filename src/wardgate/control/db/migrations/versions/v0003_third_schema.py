@@ -15,6 +15,37 @@ depends_on = None
 
 def upgrade() -> None:
     """To this version."""
+    op.create_table(
+        "device_requests",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("flow", sa.Enum("browser", "code", name="flow", native_enum=False, length=64), nullable=False),
+        sa.Column(
+            "status",
+            sa.Enum("waiting", "approved", "denied", "used", "burnt", name="status", native_enum=False, length=64),
+            nullable=False,
+        ),
+        sa.Column("secret_hash", sa.LargeBinary(), nullable=True),
+        sa.Column("user_code", sa.String(), nullable=True),
+        sa.Column("challenge", sa.String(), nullable=True),
+        sa.Column("redirect_uri", sa.String(), nullable=True),
+        sa.Column("state", sa.String(), nullable=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("address", sa.String(), nullable=True),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("interval_s", sa.Integer(), nullable=False),
+        sa.Column("polled_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("decided_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("user_id", sa.String(), nullable=True),
+        sa.Column("approved_by", sa.String(), nullable=True),
+        sa.Column("sign_in_id", sa.String(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_device_requests")),
+        sa.UniqueConstraint("secret_hash", name=op.f("uq_device_requests_secret_hash")),
+        sa.UniqueConstraint("user_code", name=op.f("uq_device_requests_user_code")),
+    )
+    with op.batch_alter_table("device_requests", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_device_requests_expires_at"), ["expires_at"], unique=False)
+
     with op.batch_alter_table("sign_ins", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column(
@@ -37,6 +68,9 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("approved_by", sa.String(), nullable=True))
         batch_op.add_column(sa.Column("used_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("used_address", sa.String(), nullable=True))
+        batch_op.add_column(
+            sa.Column("proof_ends_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True)
+        )
         batch_op.add_column(sa.Column("ends_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True))
 
 
@@ -44,6 +78,7 @@ def downgrade() -> None:
     """To the version before."""
     with op.batch_alter_table("sign_ins", schema=None) as batch_op:
         batch_op.drop_column("ends_at")
+        batch_op.drop_column("proof_ends_at")
         batch_op.drop_column("used_address")
         batch_op.drop_column("used_at")
         batch_op.drop_column("approved_by")
@@ -51,3 +86,8 @@ def downgrade() -> None:
         batch_op.drop_column("method")
         batch_op.drop_column("name")
         batch_op.drop_column("kind")
+
+    with op.batch_alter_table("device_requests", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_device_requests_expires_at"))
+
+    op.drop_table("device_requests")
