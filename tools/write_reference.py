@@ -69,6 +69,10 @@ VARIABLES: Final = {
         "The hosts in private networks (or on this machine) that settings may send requests to, `a,b`; default: none.",
     ),
     "WARDGATE_SMTP_FROM": ("`server run`", "The sender of its mail."),
+    "WARDGATE_RECORDS_STORE": (
+        "`server run`",
+        "Where new records are kept: `s3://bucket/prefix?endpoint=…&region=…` ; default: the data folder.",
+    ),
     "WARDGATE_SMTP_URL": (
         "`server run`",
         "The mail server: `smtp://user:password@host:587` or `smtps://…:465`; without it there is no mail.",

@@ -47,6 +47,7 @@ class ProblemCode(StrEnum):
     RELAY_UNAVAILABLE = "relay_unavailable"
     SESSION_ENDED = "session_ended"
     SLOW_DOWN = "slow_down"
+    STORE_UNAVAILABLE = "store_unavailable"
     TOO_LARGE = "too_large"
     TOO_MANY_SESSIONS = "too_many_sessions"
     UNKNOWN_HOST = "unknown_host"
@@ -84,6 +85,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.RELAY_UNAVAILABLE: (503, 5, "No relay is available"),
     ProblemCode.SESSION_ENDED: (409, 4, "The session has ended"),
     ProblemCode.SLOW_DOWN: (400, 1, "Asked too soon"),
+    ProblemCode.STORE_UNAVAILABLE: (503, 6, "The store of records is not available"),
     ProblemCode.TOO_LARGE: (413, 2, "Request too large"),
     ProblemCode.TOO_MANY_SESSIONS: (409, 4, "Too many sessions"),
     ProblemCode.UNKNOWN_HOST: (421, 6, "Unknown host name"),

@@ -30,6 +30,7 @@ from .installing import DATABASE, load_master_key
 from .jobs import Jobs
 from .mail import Mailer, Outbox, SmtpMailer, SmtpSettings
 from .options import Address, RunOptions
+from .records import bucket
 from .services import Services, open_services
 from .settings import Settings
 from .web import create_app
@@ -54,7 +55,13 @@ async def serve(options: RunOptions, ready: Ready) -> None:
         tls = None if options.tls is None else _tls_context(*options.tls)
         with _listen(options.listen) as listener:
             port = listener.getsockname()[1]
-            settings = Settings(options.data_dir, options.url(port), options.door(port), options.relay_advertise)
+            settings = Settings(
+                options.data_dir,
+                options.url(port),
+                options.door(port),
+                options.relay_advertise,
+                os.environ.get(bucket.VARIABLE) or None,
+            )
             database = Database(sqlite_url(options.data_dir / DATABASE))
             try:
                 await database.run(migrate.upgrade)

@@ -31,7 +31,7 @@ from .members import BindingService
 from .mfa import MfaService, Verification
 from .mfa.sign_in import SignInFactor
 from .projects import ProjectService, RecordKeeping
-from .records import ObjectFolder, RecordService, latest_head
+from .records import Bucket, Layered, ObjectFolder, ObjectStore, RecordService, latest_head
 from .resources import AccountService, ResourceCatalogue, ResourceService
 from .settings import Settings
 from .sources import Sources
@@ -146,7 +146,7 @@ async def open_services(
     sweeping = Background("access", sweep, _ACCESS_SWEEP)
     for watched in (users, bindings, approvals):
         watched.on_rights_lost.append(sweeping.wake.set)
-    objects = ObjectFolder(settings.data_dir / "records")
+    objects = _objects(settings)
     records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects, keeping)
     return Services(
         settings=settings,
@@ -187,6 +187,11 @@ async def open_services(
             Background("retention", records.retire, _RETENTION_SWEEP),
         ),
     )
+
+
+def _objects(settings: Settings) -> ObjectStore:
+    folder = ObjectFolder(settings.data_dir / "records")
+    return folder if settings.records_store is None else Layered(Bucket(settings.records_store), folder)
 
 
 async def install(

@@ -25,10 +25,12 @@ class DoorSettings:
 class Settings:
     """`public_url` is canonical (`api.domain`): the audience of assertions and the URL in enrolment tokens.
 
-    `relay_advertise` is the embedded relay's `host:port`, None when there is none.
+    `relay_advertise` is the embedded relay's `host:port`, None when there is none. `records_store` is the URL of the
+    bucket that new records go to (`records.bucket`), None for the folder beside the database.
     """
 
     data_dir: Path
     public_url: str
     door: DoorSettings
     relay_advertise: str | None = None
+    records_store: str | None = None

@@ -30,7 +30,28 @@ _EPOCH_HEAD, _RECORD, _TAIL = 0, 1, 2
 _MAX_PAYLOAD: Final = 2 * 1024 * 1024
 _WRONG_KEY_SAMPLE: Final = 8  # frames that must all be unreadable before the key is blamed and not the first of them
 
-Load = Callable[[str], bytes]
+
+class Remade(NamedTuple):
+    """An object that keeps no frames but what they say: they were made again from it, each chained to the one before,
+    so there is nothing left to check in it but how it joins the others. `before` is the hash of the frame before it."""
+
+    session: bytes
+    epoch: int
+    key: bytes
+    first: int
+    before: bytes
+    frames: Sequence[bytes]
+    hashes: Sequence[bytes]
+    documents: list[tuple[int, bytes]]
+    closed: bool
+
+    @property
+    def data(self) -> bytes:
+        """The frames as they lie in a batch."""
+        return b"".join(self.frames)
+
+
+Load = Callable[[str], bytes | Remade]
 # Called with the records of each object that was found good: (sequence number, document).
 Visit = Callable[[int, int, int, list[tuple[int, bytes]]], None]
 
@@ -73,6 +94,7 @@ class _Walk:
     closed: bool = False
     records: int = 0
     last_frame: bytes = b""
+    key: bytes = field(default=b"", repr=False)
     aead: AESGCM | None = field(default=None, repr=False)
     head_differs: bool = False
 
@@ -99,9 +121,14 @@ def check_epoch(
     The hashes of the frames that `places` names are noted there; `vouched` is what others say of them."""
     walk = _Walk(session, stored.epoch, places)
     for index, name in enumerate(stored.objects):
-        data = _object(walk, load, name)
+        loaded = _object(walk, load, name)
         if index == 0:
-            _begin(walk, stored, data, unseal)
+            _begin(walk, stored, head_of(loaded), unseal)
+        if isinstance(loaded, Remade) and _join(walk, loaded):
+            if visit is not None:
+                visit(stored.epoch, loaded.first, walk.seq, loaded.documents)
+            continue
+        data = frames_of(loaded)
         first = walk.seq + 1
         documents: list[tuple[int, bytes]] | None = [] if visit is not None else None
         stopped = _advance(walk, data, documents)
@@ -127,6 +154,16 @@ def read_head(data: bytes) -> HeadFacts | None:
         )
     except (KeyError, TypeError, ValueError, IndexError, struct.error):
         return None
+
+
+def frames_of(loaded: bytes | Remade) -> bytes:
+    """An object as frames, one behind the other."""
+    return loaded.data if isinstance(loaded, Remade) else loaded
+
+
+def head_of(loaded: bytes | Remade) -> bytes:
+    """As much of an object as an epoch's head may fill."""
+    return b"".join(loaded.frames[:1]) if isinstance(loaded, Remade) else loaded
 
 
 # --- the fast reader ------------------------------------------------------------------------------------------------
@@ -182,6 +219,20 @@ def _advance(walk: _Walk, data: bytes, documents: list[tuple[int, bytes]] | None
     return offset
 
 
+def _join(walk: _Walk, made: Remade) -> bool:
+    """Go on behind an object whose frames are chained by their making; whether it is the one that comes next."""
+    fits = (made.session, made.epoch, made.first, made.before) == (walk.session, walk.epoch, walk.seq + 1, walk.hash)
+    if walk.aead is None or walk.closed or made.key != walk.key or not fits or not made.frames:
+        return False
+    last = walk.seq + len(made.frames)
+    for seq in walk.places:
+        if made.first <= seq <= last:
+            walk.places[seq] = made.hashes[seq - made.first]
+    walk.seq, walk.hash, walk.last_frame, walk.closed = last, made.hashes[-1], made.frames[-1], made.closed
+    walk.records += len(made.documents)
+    return True
+
+
 def _tail_payload(digest: bytes) -> bytes:
     """The BSON document {previous: digest}, of which a tail consists."""
     return b"\x34\0\0\0\x05previous\0\x20\0\0\0\0" + digest + b"\0"
@@ -190,7 +241,7 @@ def _tail_payload(digest: bytes) -> bytes:
 # --- the beginning and the end --------------------------------------------------------------------------------------
 
 
-def _object(walk: _Walk, load: Load, name: str) -> bytes:
+def _object(walk: _Walk, load: Load, name: str) -> bytes | Remade:
     try:
         return load(name)
     except FileNotFoundError as error:
@@ -216,7 +267,8 @@ def _begin(walk: _Walk, stored: StoredEpoch, data: bytes, unseal: Unseal) -> Non
     if head is None:
         raise _broken(walk, Break.EDITED_HEAD, 0, "the epoch's head can't be read")
     try:
-        walk.aead = AESGCM(unseal(walk.epoch, head))
+        walk.key = unseal(walk.epoch, head)
+        walk.aead = AESGCM(walk.key)
     except ValueError as error:
         how = Break.EDITED_HEAD if walk.head_differs else Break.WRONG_KEY
         raise _broken(walk, how, 0, f"the epoch's key does not open: {error}") from error
@@ -338,7 +390,7 @@ def _frames_behind(data: bytes, offset: int, later: Sequence[str], load: Load) -
     for name in ("", *later):
         if name:
             try:
-                data, offset = load(name), 0
+                data, offset = frames_of(load(name)), 0
             except (FileNotFoundError, UnreadableObject):
                 continue
         while (frame := _frame_at(data, offset)) is not None:

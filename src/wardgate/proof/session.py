@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from .breaks import Break, ChainBroken, Link
-from .epoch import EpochFacts, Load, StoredEpoch, UnreadableObject, Unseal, Visit, check_epoch, read_head
+from .epoch import EpochFacts, Load, StoredEpoch, UnreadableObject, Unseal, Visit, check_epoch, head_of, read_head
 from .seals import StoredSeal, read_seal
 
 
@@ -77,7 +77,7 @@ def _of_heads(epochs: Sequence[StoredEpoch], load: Load) -> list[_Claim]:
         if epoch.epoch <= 1 or not epoch.objects:
             continue  # the first has none before it
         try:
-            head = read_head(load(epoch.objects[0]))
+            head = read_head(head_of(load(epoch.objects[0])))
         except (FileNotFoundError, UnreadableObject):
             continue
         if head is not None and head.previous is not None:

@@ -22,7 +22,8 @@ from wardgate.control.audit_log import Cause
 from wardgate.control.identity.actor import Actor, Binding, Scope
 from wardgate.control.identity.permissions import Role
 from wardgate.control.projects.model import ProjectRow
-from wardgate.control.records import RecordService
+from wardgate.control.records import RecordService, packing
+from wardgate.control.records.keyring import Keyring
 from wardgate.proof.seals import TrustedKeys
 
 from ..conftest import Control
@@ -121,6 +122,13 @@ class Recorded:
             found = await session.get(SessionRow, self.session_id)
         assert found is not None
         return found
+
+    def stored(self, path: Path) -> bytes:
+        """The frames in one of the store's files."""
+        data = path.read_bytes()
+        if not packing.is_packed(data):
+            return data
+        return packing.remake(data, Keyring(self.control.services.keys).epoch_key).data
 
     def files(self) -> list[Path]:
         return sorted(path for path in self.objects.rglob("*") if path.is_file())

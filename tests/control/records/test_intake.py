@@ -33,7 +33,7 @@ async def test_what_is_delivered_is_acknowledged_and_counted(recorded: Recorded)
     assert (ack.seq, ack.hash, ack.fenced) == (6, epoch.link.hash.hex(), False)
     row = await recorded.row()
     assert (row.commands, row.errors) == (3, 2)
-    assert b"".join(path.read_bytes() for path in recorded.files()) == b"".join(epoch.frames)
+    assert b"".join(recorded.stored(path) for path in recorded.files()) == b"".join(epoch.frames)
     async with recorded.control.services.database.read() as session:
         head = await latest_head(session, recorded.session_id)
     assert head is not None

@@ -92,7 +92,7 @@ async def test_a_deletion_that_was_cut_off_goes_on(recorded: Recorded, monkeypat
         raise OSError(5, "the disk is gone")
 
     monkeypatch.setattr(Path, "unlink", fails)
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(ProblemError, match="the disk is gone"):
         await recorded.records.retire()
     monkeypatch.setattr(Path, "unlink", unlink)
     assert (await recorded.verify()).how == "deleted"
@@ -177,7 +177,7 @@ async def test_a_hold_stops_a_deletion_that_has_begun(recorded: Recorded, monkey
         raise OSError(5, "the disk is gone")
 
     monkeypatch.setattr(Path, "unlink", fails)
-    with pytest.raises(OSError, match="the disk is gone"):
+    with pytest.raises(ProblemError, match="the disk is gone"):
         await recorded.records.retire()
     monkeypatch.setattr(Path, "unlink", unlink)
     await _set(recorded, legal_hold=True)

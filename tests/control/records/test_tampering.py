@@ -39,7 +39,7 @@ class Store:
     other: Epoch  # of another session
 
     def frames(self, index: int) -> list[bytes]:
-        return [frame.raw for frame in split(self.recorded.files()[index].read_bytes())]
+        return [frame.raw for frame in split(self.recorded.stored(self.recorded.files()[index]))]
 
     def write(self, index: int, *frames: bytes) -> None:
         self.recorded.files()[index].write_bytes(b"".join(frames))
@@ -175,7 +175,9 @@ def _epoch_again(store: Store) -> None:
 
 def _epoch_again_renumbered(store: Store) -> None:
     """Epoch 1 as epoch 2: its head opens with the purpose of another epoch, so its key does not."""
-    frames = [_mended(frame, frame.payload, epoch=2) for frame in split(store.recorded.files()[0].read_bytes())]
+    frames = [
+        _mended(frame, frame.payload, epoch=2) for frame in split(store.recorded.stored(store.recorded.files()[0]))
+    ]
     store.write(2, *frames)
     store.sql(f"UPDATE record_epochs SET head_hash = x'{hashlib.sha256(frames[0]).hexdigest()}' WHERE $S AND epoch = 2")
 

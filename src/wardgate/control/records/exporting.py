@@ -26,8 +26,8 @@ from ..vault import AuditKeys
 from . import forms
 from .evidence import Evidence, gather
 from .keyring import Keyring
-from .objects import ObjectStore
 from .paging import LogPages
+from .stored import Batches
 
 _PAGE: Final = 500
 
@@ -50,7 +50,7 @@ class Exporter:
         keys: AuditKeys,
         keyring: Keyring,
         directory: SessionDirectory,
-        objects: ObjectStore,
+        objects: Batches,
         pages: LogPages,
     ) -> None:
         self._database = database
@@ -127,7 +127,7 @@ class Exporter:
         for epoch, described in zip([row for row in evidence.epochs if row.seq >= 0], manifest.epochs, strict=True):
             for batch, name in zip(evidence.batches[epoch.epoch], described.objects, strict=True):
                 try:
-                    data = await asyncio.to_thread(self._objects.get, batch.name)
+                    data = await asyncio.to_thread(self._objects.evidence, batch.name)
                 except FileNotFoundError:
                     continue  # the bundle lacks it too, and its check says so
                 yield bundle.member(name, data)

@@ -16,6 +16,7 @@ from ...api.problems import ProblemCode, ProblemError
 from ...audit.chain import Break, ChainBroken, ChainReader, Link, parse_epoch_head
 from ...audit.codec import CodecError
 from ...audit.frame import HEAD_BYTES, Frame, FrameError, Kind, parse_head, split
+from . import packing
 from .rows import Harvest, harvest
 
 Unseal: TypeAlias = Callable[[str, int, str, bytes], bytes]
@@ -77,7 +78,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A checked batch: what is new in it, and the epoch as it stands behind it."""
+    """A checked batch: what is new in it, packed for the store, and the epoch as it stands behind it."""
 
     first_seq: int
     data: bytes
@@ -129,6 +130,7 @@ def take(known: Known, body: bytes, unseal: Unseal, stored: Mapping[int, bytes])
         return None
     if known.link is None:
         known = _begin(known, new[0], unseal)
+    before = b"" if known.link is None else known.link.hash
     reader = ChainReader(batch.session, batch.epoch, known.key, known.link)
     documents = open_frames(reader, new)
     try:
@@ -136,7 +138,7 @@ def take(known: Known, body: bytes, unseal: Unseal, stored: Mapping[int, bytes])
     except CodecError as error:
         # Its writer had the key, so it is no forgery: most likely a gateway that is newer than we are.
         raise ProblemError(ProblemCode.RECORDS_REFUSED, error.message) from error
-    data = b"".join([frame.raw for frame in new]) if old else body
+    data = packing.pack(new, dict(documents), before, known.key, known.audit_key_id, known.sealed_key)
     closed = known.closed or found.closed or reader.closed
     return Taken(new[0].head.seq, data, found, replace(known, link=reader.link, closed=closed))
 

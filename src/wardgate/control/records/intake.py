@@ -35,8 +35,8 @@ from .ingest import Alarm, Known, Overlap, Taken
 from .judge import Judge
 from .keyring import Keyring
 from .model import RecordEpochRow
-from .objects import ObjectStore
 from .rows import Harvest
+from .stored import Batches
 from .tail import Tail
 
 _REMEMBERED: Final = 1024  # epochs
@@ -54,7 +54,7 @@ class Intake:
         sources: Sources,
         keyring: Keyring,
         directory: SessionDirectory,
-        objects: ObjectStore,
+        objects: Batches,
         judge: Judge,
         tail: Tail,
     ) -> None:
@@ -119,14 +119,14 @@ class Intake:
     async def _take(self, known: Known, body: bytes) -> RecordsAck:
         try:
             try:
-                taken = await asyncio.to_thread(self._open, known, body, {})
+                taken, name = await asyncio.to_thread(self._open, known, body, {})
             except Overlap as overlap:
                 stored = await self._stored(known, overlap)
-                taken = await asyncio.to_thread(self._open, known, body, stored)
+                taken, name = await asyncio.to_thread(self._open, known, body, stored)
         except Alarm as alarm:
             await self._raise_alarm(known, alarm)
             raise _alarmed(alarm.detail) from alarm
-        standing = await self._keep(known, taken)
+        standing = await self._keep(known, taken, name)
         if taken is not None:
             known = taken.known
             self._tail.wake(known.session_id)
@@ -141,12 +141,10 @@ class Intake:
             closed=known.closed,
         )
 
-    def _open(self, known: Known, body: bytes, stored: Mapping[int, bytes]) -> Taken | None:
+    def _open(self, known: Known, body: bytes, stored: Mapping[int, bytes]) -> tuple[Taken | None, str]:
         """All the work that needs neither the loop nor the database, in a thread: check, open, and keep the object."""
         taken = ingest.take(known, body, self._keyring.epoch_key, stored)
-        if taken is not None:
-            self._objects.put(_name(taken), taken.data)
-        return taken
+        return taken, "" if taken is None else self._objects.keep(_name(taken), taken.data)
 
     async def _stored(self, known: Known, overlap: Overlap) -> dict[int, bytes]:
         """The hashes of frames that were delivered before; objects are read only for those that nothing else tells."""
@@ -160,18 +158,18 @@ class Intake:
     def _hashes(self, name: str) -> dict[int, bytes]:
         return ingest.hashes(self._objects.get(name))
 
-    async def _keep(self, before: Known, taken: Taken | None) -> RecordStanding:
+    async def _keep(self, before: Known, taken: Taken | None, name: str) -> RecordStanding:
         """Write the rows of what is new, all or nothing; how the session stands. Moved if `before` is not true."""
         session_id, found = before.session_id, taken.harvest if taken is not None else Harvest()
         async with self._database.write() as session:
             if taken is not None:
-                await self._add(session, before, taken)
+                await self._add(session, before, taken, name)
             standing = await self._directory.record_counts(session, session_id, found.commands, found.errors)
             if standing.ended and taken is not None and taken.known.closed:
                 await self._judge.settle(session, session_id)
         return standing
 
-    async def _add(self, session: AsyncSession, before: Known, taken: Taken) -> None:
+    async def _add(self, session: AsyncSession, before: Known, taken: Taken, name: str) -> None:
         after, size = taken.known, len(taken.data)
         if before.link is None:
             await store.begin(session, after, size)
@@ -182,7 +180,7 @@ class Intake:
             "epoch": after.epoch,
             "first_seq": taken.first_seq,
             "last_seq": after.seq,
-            "name": _name(taken),
+            "name": name,
             "size": size,
             "stored_at": self._sources.now(),
         }

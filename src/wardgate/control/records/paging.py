@@ -14,7 +14,7 @@ from ..db import Database
 from . import reading, store
 from .keyring import Keyring
 from .model import RecordEpochRow, RecordRow
-from .objects import ObjectStore
+from .stored import Batches
 
 Cursor = tuple[int, int]
 COMMANDS: Final = frozenset({"command", "denied"})
@@ -24,7 +24,7 @@ _CHUNKS: Final = 64  # a body that was cut lies in at most so many frames behind
 class LogPages:
     """Pages of logs."""
 
-    def __init__(self, database: Database, keyring: Keyring, objects: ObjectStore) -> None:
+    def __init__(self, database: Database, keyring: Keyring, objects: Batches) -> None:
         self._database = database
         self._keyring = keyring
         self._objects = objects

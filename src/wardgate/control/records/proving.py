@@ -33,9 +33,9 @@ from .evidence import Evidence, gather
 from .judge import Judge, state_of, unfinished
 from .keyring import Keyring
 from .model import RecordPlaceRow
-from .objects import ObjectStore
 from .retention import deleted_at
 from .rowcheck import RowCheck, Stored, stored_rows
+from .stored import Batches
 
 _AT_ONCE: Final = 2
 
@@ -50,7 +50,7 @@ class Prover:
         keys: AuditKeys,
         keyring: Keyring,
         directory: SessionDirectory,
-        objects: ObjectStore,
+        objects: Batches,
         judge: Judge,
     ) -> None:
         self._database = database
@@ -122,7 +122,7 @@ class Prover:
             for seal in evidence.seals
         ]
         session = ids.to_bytes(session_id, ids.Kind.SESSION)
-        checked = proof.check(session, session_id, evidence.stored(), seals, self._objects.get, unseal, rows.visit)
+        checked = proof.check(session, session_id, evidence.stored(), seals, self._objects.open, unseal, rows.visit)
         if checked.broken is None:
             try:
                 rows.end()

@@ -14,6 +14,7 @@ from ...audit.chain import ChainBroken, open_frame
 from ...audit.codec import Assembler, CodecError, decode
 from ...audit.frame import Frame, FrameError, split
 from ...audit.records import BodyChunk, CommandIntent, Denied, UploadPart
+from ...proof.epoch import UnreadableObject
 from . import extjson
 from .model import RecordBatchRow, RecordRow
 
@@ -49,7 +50,7 @@ class Bodies:
             return _shown(record), len(record.body) + sum(len(documents) for _, documents in record.sequences)
         except FileNotFoundError:
             return {_UNREADABLE: "the stored record is missing: verify this session"}, 0
-        except (FrameError, ChainBroken, CodecError) as error:
+        except (FrameError, ChainBroken, CodecError, UnreadableObject) as error:
             return {_UNREADABLE: f"the stored record can't be read: {error}"}, 0
 
     def _gather(self, assembler: Assembler, opened: int, seq: int) -> None:

@@ -26,7 +26,7 @@ from ..projects.keeping import Retention as Keep
 from ..sources import Sources
 from . import store
 from .model import RecordBatchRow, RecordEpochRow, RecordPlaceRow, RecordRow
-from .objects import ObjectStore
+from .stored import Batches
 
 _SESSIONS: Final = 100  # looked at for each project in one turn
 
@@ -40,7 +40,7 @@ class Retention:
         audit_log: AuditLog,
         sources: Sources,
         directory: SessionDirectory,
-        objects: ObjectStore,
+        objects: Batches,
         keeping: RecordKeeping,
     ) -> None:
         self._database = database

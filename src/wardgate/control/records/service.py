@@ -28,6 +28,7 @@ from .paging import LogPages, cursor_of, read_cursor
 from .proving import Prover
 from .retention import Retention
 from .search import Search
+from .stored import Batches
 from .tail import LONGEST_WAIT, Tail, settled
 
 _TELL_AGAIN: Final = timedelta(minutes=10)
@@ -52,17 +53,18 @@ class RecordService:
         self._sources = sources
         self._directory = directory
         keyring = Keyring(keys)
+        batches = Batches(objects, keyring)
         self._judge = Judge(database, audit_log, sources, keys, directory)
         self._tail = Tail()
-        self._intake = Intake(database, audit_log, sources, keyring, directory, objects, self._judge, self._tail)
-        self._pages = LogPages(database, keyring, objects)
-        self._retention = Retention(database, audit_log, sources, directory, objects, keeping)
+        self._intake = Intake(database, audit_log, sources, keyring, directory, batches, self._judge, self._tail)
+        self._pages = LogPages(database, keyring, batches)
+        self._retention = Retention(database, audit_log, sources, directory, batches, keeping)
         self._search = Search(database, audit_log, self._pages)
         self._told: dict[tuple[str, str], datetime] = {}
         # Says whether the program stops: who waits then is answered at once.
         self.stopping: Callable[[], bool] = lambda: False
-        self._prover = Prover(database, sources, keys, keyring, directory, objects, self._judge)
-        self._exporter = Exporter(database, audit_log, sources, keys, keyring, directory, objects, self._pages)
+        self._prover = Prover(database, sources, keys, keyring, directory, batches, self._judge)
+        self._exporter = Exporter(database, audit_log, sources, keys, keyring, directory, batches, self._pages)
 
     async def ingest(self, gateway_id: str, body: bytes, instance_id: str = "") -> RecordsAck:
         """Take a batch of frames from a gateway; ProblemError `invalid_request` or `records_refused`."""
