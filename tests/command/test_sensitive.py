@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wardgate.command.catalogue import CATALOGUE
-from wardgate.command.sensitive import MASK, SENSITIVE, is_sensitive, record_body
+from wardgate.command.placeholders import MASK
+from wardgate.command.sensitive import SENSITIVE, is_sensitive, record_body
 
 from .build import command, query
 

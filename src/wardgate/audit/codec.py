@@ -27,7 +27,7 @@ from bson.errors import InvalidBSON
 from ..errors import WardgateError
 from ..rawbson import walk
 from . import records
-from .parts import PartsBroken, open_parts
+from .parts import PartsBroken, open_documents, open_parts
 from .records import BodyChunk, CommandIntent, CommandOutcome, Denied, Record, Streamed, UploadPart
 
 INLINE_BYTES: Final = 1024 * 1024
@@ -185,11 +185,13 @@ def _write_sequences(parts: list[bytes], sequences: records.Sequences) -> None:
 
 
 def _write_streamed(parts: list[bytes], streamed: Streamed) -> None:
-    """An embedded document; an empty digest and an empty key are left out."""
+    """An embedded document; an empty digest, an empty key and a `masked` that is false are left out."""
     inner = b"\x12opened\0" + _I64.pack(streamed.opened) + b"\x12parts\0" + _I64.pack(streamed.parts)
     for name, value in ((b"sha256", streamed.sha256), (b"key", streamed.key)):
         if value:
             inner += b"\x05" + name + b"\0" + _I32.pack(len(value)) + b"\0" + value
+    if streamed.masked:
+        inner += b"\x08masked\0\1"
     parts.append(b"\x03streamed\0" + _I32.pack(len(inner) + 5) + inner + b"\0")
 
 
@@ -354,7 +356,8 @@ def _read_streamed(data: bytes, kind: int, start: int, end: int) -> Streamed:
     found = walk.fields(data, start, end)
     opened, parts = (_read_int(data, *found[name]) for name in (b"opened", b"parts"))
     digest, key = (_read_bytes(data, *found[name]) if name in found else b"" for name in (b"sha256", b"key"))
-    return Streamed(opened, parts, digest, key)
+    masked = b"masked" in found and _read_bool(data, *found[b"masked"])
+    return Streamed(opened, parts, digest, key, masked)
 
 
 _BY_TYPE: Final[dict[str, _Reader]] = {
@@ -429,6 +432,8 @@ class Assembler:
             raise CodecError("A body is not whole.")
         if self._streamed is not None:
             try:
+                if self._streamed.masked:
+                    return dataclasses.replace(record, sequences=open_documents(self._streamed, self._pieces))
                 body, sequences = open_parts(self._streamed, self._pieces)
             except PartsBroken as error:
                 raise CodecError(error.message) from error

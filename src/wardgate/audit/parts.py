@@ -5,7 +5,8 @@ can stand behind everything that it carries. So they are sealed, and the record 
 does not: then nobody can ever open them, and the body is withheld as masking wants it. The chain protects the parts
 from change as it does every record; this seal only keeps them secret.
 
-What is sealed is the message as the client sent it (uncompressed), header included. AES-256-GCM, nonce = index of the
+What is sealed is the message as the client sent it (uncompressed), header included; under masking rules the documents
+of its sections after masking, each section behind four zero bytes and its name. AES-256-GCM, nonce = index of the
 part (96 bits, big-endian), no associated data. Law: a key seals one request, and in it every index once.
 """
 
@@ -19,6 +20,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..errors import WardgateError
+from ..rawbson import walk
 from ..wire.errors import ProtocolError
 from ..wire.message import split_sections
 from .records import Sequences, Streamed, UploadPart
@@ -51,27 +53,57 @@ class PartSealer:
         self.count += 1
         return part
 
-    def streamed(self, opened: int, *, withheld: bool) -> Streamed:
+    def streamed(self, opened: int, *, withheld: bool, masked: bool = False) -> Streamed:
         """What the record that ends the request says of its parts; `withheld` keeps key and digest from it."""
         if withheld:
             return Streamed(opened, self.count)
-        return Streamed(opened, self.count, self._digest.digest(), self._key)
+        return Streamed(opened, self.count, self._digest.digest(), self._key, masked)
 
 
 def open_parts(streamed: Streamed, parts: Iterable[bytes]) -> tuple[bytes, Sequences]:
     """The kind-0 document and the document sequences of the message in `parts`; PartsBroken if they are not it."""
-    try:
-        aead = AESGCM(streamed.key)
-        message = b"".join(aead.decrypt(_nonce(index), data, None) for index, data in enumerate(parts))
-    except (InvalidTag, ValueError) as error:
-        raise PartsBroken("A part of a streamed body can't be opened.") from error
-    if hashlib.sha256(message).digest() != streamed.sha256:
-        raise PartsBroken("A streamed body is not the one that its digest is of.")
+    message = _opened(streamed, parts)
     try:
         body, sections = split_sections(message)
     except ProtocolError as error:
         raise PartsBroken(f"A streamed body is no message: {error.message}") from error
     return body, sections
+
+
+def section_head(name: bytes) -> bytes:
+    """What precedes a section's documents where they were masked: no document is so short."""
+    return bytes(4) + name + b"\0"
+
+
+def open_documents(streamed: Streamed, parts: Iterable[bytes]) -> Sequences:
+    """The documents of each section of a masked request; PartsBroken if the parts do not make them."""
+    data = _opened(streamed, parts)
+    found: list[tuple[str, bytes]] = []
+    pos = 0
+    try:
+        while pos < len(data):
+            end = data.index(0, pos + 4)
+            if data[pos : pos + 4] != bytes(4):
+                raise PartsBroken("A streamed body has documents of no section.")
+            name = data[pos + 4 : end].decode()
+            start = pos = end + 1
+            while pos < len(data) and data[pos : pos + 4] != bytes(4):
+                pos = walk.document_end(data, pos, len(data))
+            found.append((name, data[start:pos]))
+    except ValueError as error:
+        raise PartsBroken(f"A streamed body has no documents: {error}") from error
+    return tuple(found)
+
+
+def _opened(streamed: Streamed, parts: Iterable[bytes]) -> bytes:
+    try:
+        aead = AESGCM(streamed.key)
+        plain = b"".join(aead.decrypt(_nonce(index), data, None) for index, data in enumerate(parts))
+    except (InvalidTag, ValueError) as error:
+        raise PartsBroken("A part of a streamed body can't be opened.") from error
+    if hashlib.sha256(plain).digest() != streamed.sha256:
+        raise PartsBroken("A streamed body is not the one that its digest is of.")
+    return plain
 
 
 def _nonce(index: int) -> bytes:

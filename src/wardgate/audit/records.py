@@ -105,13 +105,16 @@ class UploadPart:
 class Streamed:
     """Where the message of a streamed command is: in `parts` parts, whose plain bytes have this SHA-256.
 
-    `key` opens them. Without it, and without the digest, they are withheld: they may hold credentials.
+    `key` opens them. Without it, and without the digest, they are withheld: they may hold credentials. With `masked`
+    they are not the message but its documents after masking (`parts.MaskedSections`), and the rest of the command is
+    the record's own body.
     """
 
     opened: int
     parts: int
     sha256: bytes = b""
     key: bytes = b""
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,9 @@ class CommandIntent:
 
     `body` is the kind-0 document, whole; `sequences` are the kind-1 sections as (identifier, concatenated documents),
     both exactly as on the wire (after masking; `masked` lists the paths). Of a streamed command both are empty, or
-    `body` is what is left of a withheld one. `rule` names the policy rule that allowed it where that is worth knowing.
-    `continues` is the sequence number of the intent that opened the cursor which is read further.
+    `body` is what is left of a withheld one, or what a masked one has beside its documents. `rule` names the policy
+    rule that allowed it where that is worth knowing. `continues` is the sequence number of the intent that opened the
+    cursor which is read further.
     """
 
     connection: int

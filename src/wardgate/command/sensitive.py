@@ -16,11 +16,10 @@ from typing import Final, NamedTuple, TypeAlias
 from ..rawbson import build, walk
 from .catalogue import CATALOGUE, Area
 from .facts import Command
+from .placeholders import placeholder, withheld
 
 Sections: TypeAlias = tuple[tuple[str, bytes], ...]
 _Judge: TypeAlias = Callable[[bytes], bool]
-
-MASK: Final = "$wardgateMasked"
 
 # The specification's list; hello and its ancestors only with speculativeAuthenticate.
 SENSITIVE: Final = frozenset({
@@ -39,10 +38,6 @@ _BY_FIELD: Final = SENSITIVE | HELLO | {entry.name for entry in CATALOGUE.values
 _BY_PARAMETER: Final = frozenset({"setParameter", "setClusterParameter"})
 _ANYTHING: Final = frozenset({"applyOps", "doTxn", "_mergeAuthzCollections", "importCollection"})
 _USERS_COLLECTION: Final = ".system.users"
-_TYPE_NAMES: Final = {
-    walk.STRING: "string", walk.BINARY: "binData", walk.DOCUMENT: "object", walk.ARRAY: "array", walk.INT32: "int",
-    walk.INT64: "long", walk.DOUBLE: "double", walk.NULL: "null", walk.BOOLEAN: "bool",
-}  # fmt: skip
 
 
 class Recorded(NamedTuple):
@@ -64,7 +59,7 @@ def record_body(command: Command) -> Recorded:
     body = request.raw[request.body_start : request.body_end]
     name = command.inner if command.inner is not None else command.name
     if name in _ANYTHING or _writes_users(command):
-        return Recorded(_withheld(body), (), ("*",))
+        return Recorded(withheld(body, "it can hold credentials"), (), ("*",))
     if name in _BY_PARAMETER:
         return _recorded(body, _is_secret_parameter)
     if name in _BY_FIELD or not command.known or name.startswith("_"):
@@ -76,20 +71,6 @@ def record_body(command: Command) -> Recorded:
 
 def _writes_users(command: Command) -> bool:
     return any(namespace.endswith(_USERS_COLLECTION) for namespace in command.written)
-
-
-def _withheld(body: bytes) -> bytes:
-    """The command's name, its value and its database; nothing else of it."""
-    parts: list[bytes] = []
-    for kind, name, start, stop in walk.elements(body):
-        if not parts and kind in (walk.STRING, walk.INT32, walk.DOUBLE):
-            parts.append(build.element(kind, name, body[start:stop]))
-        elif not parts:
-            parts.append(_placeholder(kind, name))
-        elif name == b"$db":
-            parts.append(build.element(kind, name, body[start:stop]))
-    parts.append(build.string(MASK.encode(), "the command's content is withheld: it can hold credentials"))
-    return build.document(parts)
 
 
 def _recorded(body: bytes, is_secret: _Judge) -> Recorded:
@@ -107,16 +88,12 @@ def _masked(data: bytes, start: int, stop: int, is_secret: _Judge, path: str, ma
         here = path + name.decode("utf-8", "backslashreplace")
         if is_secret(name):
             masked.append(here)
-            parts.append(_placeholder(kind, name))
+            parts.append(placeholder(kind, name))
         elif kind in (walk.DOCUMENT, walk.ARRAY):
             parts.append(build.element(kind, name, _masked(data, value, value_stop, is_secret, f"{here}.", masked)))
         else:
             parts.append(build.element(kind, name, data[value:value_stop]))
     return build.document(parts)
-
-
-def _placeholder(kind: int, name: bytes) -> bytes:
-    return build.string(name, f"{MASK}:{_TYPE_NAMES.get(kind, 'value')}")
 
 
 def _is_secret_field(name: bytes) -> bool:

@@ -82,7 +82,8 @@ class Conduct:
         self._opener: ReplyOpener | None = None  # of its replies, once a compressor is agreed with it
         self._wrote = False  # the newest thing that went to the server is a write that nobody waits for
         self._owed: Request | None = None  # the newest request; its answer may not have left yet
-        self._ledger = Ledger(facts.connection)
+        self._redactor = rules.redactor
+        self._ledger = Ledger(facts.connection, rules.redactor)
         self._request_id = 0
 
     # --- looking in -----------------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ class Conduct:
         """The record of a command that is about to be forwarded."""
         command = turn.command
         continues = self._rules.work.origin(command.cursor_ids) if command.name == "getMore" else None
-        return turn.intent(self.facts.connection, self._ledger.client_app, continues)
+        return turn.intent(self.facts.connection, self._ledger.client_app, self._redactor, continues)
 
     def _give(self, data: bytes, out: list[Action], *, held: bool = True) -> None:
         self._ledger.bytes_out += len(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from ..command.masking import Redactor
 from ..policy.decide import Policy
 from ..wire.faults import LoginFaults
 from ..wire.login import LoginKeys
@@ -33,6 +34,7 @@ class SessionRules:
 
     `random(n)` gives n random bytes. With `local_auth` the session password is required of every client. `faults` are
     what a fail point of this session does to its logins.
+    `redactor` masks what is recorded, by rules that may change while the session lives.
     """
 
     policy: Policy
@@ -41,6 +43,7 @@ class SessionRules:
     random: Callable[[int], bytes]
     local_auth: bool = False
     faults: LoginFaults = field(default_factory=LoginFaults)
+    redactor: Redactor = field(default_factory=Redactor)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 from ..audit.records import ConnectionClosed, ConnectionHello, ConnectionOpened, Denied, Malformed
 from ..command.facts import Command
-from ..command.sensitive import record_body
+from ..command.masking import Redactor
 from ..wire.header import HEADER_BYTES
 from ..wire.hello import HelloRequest
-from .upload import Upload
+from .upload import Upload, recorded_of
 
 
 class Ledger:
@@ -17,6 +17,7 @@ class Ledger:
 
     __slots__ = (
         "_greeted",
+        "_redactor",
         "bytes_in",
         "bytes_out",
         "client_app",
@@ -27,8 +28,9 @@ class Ledger:
         "sasl",
     )
 
-    def __init__(self, connection: int) -> None:
+    def __init__(self, connection: int, redactor: Redactor) -> None:
         self.connection = connection
+        self._redactor = redactor
         self.client_app: str | None = None
         self._greeted = False
         self.hellos = self.sasl = self.logins = self.commands = 0
@@ -59,9 +61,8 @@ class Ledger:
 
     def denied(self, command: Command, rule: str, code: int, error: str, upload: Upload | None = None) -> Denied:
         """A command that is not carried out; `upload` if it was streamed."""
-        body, sequences, masked = record_body(command)
-        if upload is not None and not masked:
-            body, sequences = b"", ()  # they are in the parts
+        recorded, streamed = recorded_of(command, upload, self._redactor)
+        body, sequences, masked = recorded
         return Denied(
             connection=self.connection,
             request_id=command.request.request_id,
@@ -76,13 +77,13 @@ class Ledger:
             sequences=sequences,
             client_app=self.client_app,
             masked=masked,
-            error=error,
-            streamed=None if upload is None else upload.streamed(withheld=bool(masked)),
+            error=self._redactor.text(error),
+            streamed=streamed,
         )
 
     def malformed(self, reason: str, head: bytes, *, from_server: bool = False) -> Malformed:
         """Bytes that break a rule. What follows the header may be data or a secret, and is not recorded."""
-        return Malformed(self.connection, reason, head[:HEADER_BYTES], from_server)
+        return Malformed(self.connection, self._redactor.text(reason), head[:HEADER_BYTES], from_server)
 
     def closed(self, reason: str) -> ConnectionClosed:
         """The last record."""

@@ -58,7 +58,7 @@ class Streaming(Conduct):
             except RemoteProtocolError as error:
                 self._malformed(head, error, now, out)
                 return True
-        upload = Upload(wire, wrapped, self._rules.random(KEY_BYTES), self._whole_bytes // 2)
+        upload = Upload(wire, wrapped, self._rules.random(KEY_BYTES), self._whole_bytes // 2, self._redactor.rules)
         self._turn = turn = Turn(upload.request, unread(upload.request), None, now)
         turn.upload = upload
         self._owed = upload.request
@@ -128,7 +128,7 @@ class Streaming(Conduct):
             if self._state is not State.UPLOAD:
                 return
         for part in upload.parts():
-            out.append(Record(upload.seal(part)))
+            out.extend(map(Record, upload.seal(part)))
             if upload.refusal is None:
                 out.append(ToServer(part))
                 upload.forwarded = True
@@ -188,7 +188,7 @@ class Streaming(Conduct):
             if refusal is not None:
                 self._refuse_upload(upload, refusal, out)
         rest = upload.rest()
-        out.append(Record(upload.seal(rest)))
+        out.extend(map(Record, upload.seal(rest)))
         if upload.refusal is not None:
             rule, code, message, _, _ = upload.refusal
             out.append(Record(self._ledger.denied(command, rule, code, message, upload)))

@@ -6,7 +6,8 @@ from typing import Final
 
 from ..audit.records import CommandIntent, CommandOutcome
 from ..command.facts import Command
-from ..command.sensitive import record_body
+from ..command.masking import Redactor
+from ..command.placeholders import TEXT
 from ..rawbson.scan import ReplyFacts
 from ..wire.compression import Compressor, Deflater
 from ..wire.header import HEADER_BYTES, Opcode
@@ -14,7 +15,7 @@ from ..wire.hello import HelloRequest
 from ..wire.message import MORE_TO_COME, OpMsg, Request
 from ..wire.reader import Piece
 from ..wire.replies import MessageScanner, scan_message
-from .upload import Upload
+from .upload import Upload, recorded_of
 
 # A list of operations is read besides being passed on, if it is not longer than this.
 _LIST_BYTES: Final = 4 * 1024 * 1024
@@ -61,6 +62,7 @@ class Turn:
         "more",
         "outgoing",
         "parts",
+        "redactor",
         "reply_id",
         "request",
         "rest",
@@ -80,6 +82,7 @@ class Turn:
         self.intent_seq = -1
         self.continues: int | None = None
         self.masked = False
+        self.redactor: Redactor | None = None
         self.chained = False
         self.begun = False
         self.more = False
@@ -93,17 +96,16 @@ class Turn:
         self.compressor: Compressor | None = None
         self.deflater: Deflater | None = None  # of the reply under way
 
-    def intent(self, connection: int, client_app: str | None, continues: int | None = None) -> CommandIntent:
+    def intent(
+        self, connection: int, client_app: str | None, redactor: Redactor, continues: int | None = None
+    ) -> CommandIntent:
         """The record that precedes the request; `continues` is the intent that opened the cursor which it reads."""
         self.continues = continues
         command, request = self.command, self.request
-        body, sequences, masked = record_body(command)
+        self.redactor = redactor
+        recorded, streamed = recorded_of(command, self.upload, redactor)
+        body, sequences, masked = recorded
         self.masked = bool(masked)
-        streamed = None
-        if self.upload is not None:
-            streamed = self.upload.streamed(withheld=self.masked)
-            if not masked:
-                body, sequences = b"", ()  # they are in the parts
         return CommandIntent(
             connection,
             request.request_id,
@@ -201,12 +203,17 @@ class Turn:
             self.size,
             int((now - self.started) * 1e6),
             False,
-            None if self.masked else facts.errmsg,
+            self._shown(facts.errmsg),
             self.more,
             facts.n_modified,
             facts.upserted,
             facts.write_errors,
         )
+
+    def _shown(self, text: str | None) -> str | None:
+        if text is None or self.redactor is None:
+            return text
+        return TEXT if self.masked else self.redactor.error(text, self.command)
 
     def interruption(self) -> tuple[str, ...]:
         """The labels that MongoDB gives a command which a step-down interrupts; none where no driver goes on by them.

@@ -21,16 +21,21 @@ from ..audit.parts import PartSealer
 from ..audit.records import Streamed, UploadPart
 from ..audit.records import Upload as UploadRecord
 from ..command.facts import CARRIES, HINT, Command, carries_documents, parse
+from ..command.masking import Masking, Redactor
+from ..command.placeholders import withheld as withheld_body
+from ..command.sensitive import Recorded
 from ..wire.compression import Compressor, Inflater, Wrapped
 from ..wire.errors import MongoCode, RemoteProtocolError
 from ..wire.header import HEADER, Header, Opcode
 from ..wire.message import OpMsg
 from ..wire.reader import MessageReader
 from ..wire.sections import SectionReader
+from .masked_parts import MaskedParts
 
 WHOLE_BYTES: Final = 256 * 1024  # a request up to this length is held; nearly all are
 BODY_BYTES: Final = 16 * 1024 * 1024 + 16 * 1024  # of a command itself: mongod's own limit
 _BESIDE_BYTES: Final = 2 * 1024 * 1024  # of a streamed command, beside its documents
+_NEW_RULES: Final = "a masking rule was made while it came"
 _HEAD_BYTES: Final = 512  # within these stands how the message begins: its flags, first section, first field
 _STEP_BYTES: Final = 256 * 1024  # taken from the stream at once
 
@@ -61,6 +66,7 @@ class Upload:
         "_held",
         "_inflated",
         "_inflater",
+        "_masked",
         "_missing",
         "_part_bytes",
         "_reader",
@@ -80,8 +86,11 @@ class Upload:
         "spoiled",
     )
 
-    def __init__(self, wire: Header, wrapped: Wrapped | None, key: bytes, part_bytes: int) -> None:
-        """`wire` is the header on the wire, `wrapped` what it says if it is compressed, `key` is for this one only.
+    def __init__(
+        self, wire: Header, wrapped: Wrapped | None, key: bytes, part_bytes: int, rules: Masking | None = None
+    ) -> None:
+        """`wire` is the header on the wire, `wrapped` what it says if it is compressed, `key` is for this one only;
+        `rules` mask what is recorded.
 
         What is held of it is more than `part_bytes` only by what comes at once.
         """
@@ -101,7 +110,8 @@ class Upload:
         self._part_bytes = part_bytes
         self._inflater = None if wrapped is None else Inflater(wrapped)
         self._inflated: Iterator[bytes] = iter(())
-        self._reader = SectionReader(CARRIES, HINT, _BESIDE_BYTES)
+        self._masked = None if rules is None else MaskedParts(rules, self._known)
+        self._reader = SectionReader(CARRIES, HINT, _BESIDE_BYTES, self._masked)
         self._sealer = PartSealer(key)
         self._held: list[bytes] = []
         self._size = 0  # of what is held
@@ -171,10 +181,15 @@ class Upload:
     def _read(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
-            if self.command is None and self._reader.body_known:
-                self.command = parse(self._reader.outline())
+            self._known()
         except RemoteProtocolError as error:
             self.error = error
+
+    def _known(self) -> Command | None:
+        """The command, as soon as it is known. Raises RemoteProtocolError."""
+        if self.command is None and self._reader.body_known:
+            self.command = parse(self._reader.outline())
+        return self.command
 
     def raw(self) -> bytes:
         """All of a request that was held, which is forgotten here."""
@@ -206,9 +221,10 @@ class Upload:
         self._held.clear()
         self._size = 0
 
-    def seal(self, part: bytes) -> UploadPart:
-        """The record of a part."""
-        return self._sealer.seal(self.opened, part)
+    def seal(self, part: bytes) -> Iterator[UploadPart]:
+        """The records of a part: of its bytes as they are, or of the documents that it has brought, masked."""
+        for data in (part,) if self._masked is None else self._masked.ready():
+            yield self._sealer.seal(self.opened, data)
 
     def finish(self) -> Command:
         """The whole command. Its request is an outline: it has the documents' sections, empty. Raises
@@ -218,9 +234,20 @@ class Upload:
         self.command = parse(self._reader.finish(), hinted=self._reader.hinted)
         return self.command
 
-    def streamed(self, *, withheld: bool) -> Streamed:
-        """Where its bytes are recorded."""
-        return self._sealer.streamed(self.opened, withheld=withheld)
+    def recorded(self, redactor: Redactor, command: Command) -> tuple[Recorded, Streamed]:
+        """What the record that ends it shows itself, and where the rest is."""
+        recorded = redactor.record(command)
+        if self._masked is not None:
+            recorded = self._masked.recorded(recorded, redactor.rules)
+            withheld = recorded.masked == ("*",)
+            return recorded, self._sealer.streamed(self.opened, withheld=withheld, masked=not withheld)
+        if redactor.rules is not None:
+            return Recorded(withheld_body(recorded.body, _NEW_RULES), (), ("*",)), self._sealer.streamed(
+                self.opened, withheld=True
+            )
+        if recorded.masked:
+            return recorded, self._sealer.streamed(self.opened, withheld=True)
+        return Recorded(b"", (), ()), self._sealer.streamed(self.opened, withheld=False)
 
 
 def _route(header: Header, head: bytes) -> Route:
@@ -237,3 +264,8 @@ def _too_large(header: Header) -> RemoteProtocolError:
     message = f"The command is too large: its message has {header.length} bytes, a command at most {BODY_BYTES} (16MB)."
     answerable = header.opcode == Opcode.MSG
     return RemoteProtocolError("large_command", message, MongoCode.BSON_OBJECT_TOO_LARGE if answerable else None)
+
+
+def recorded_of(command: Command, upload: Upload | None, redactor: Redactor) -> tuple[Recorded, Streamed | None]:
+    """What a record shows of a command; `upload` if it was streamed."""
+    return (redactor.record(command), None) if upload is None else upload.recorded(redactor, command)

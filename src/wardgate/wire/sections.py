@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable, Generator
-from typing import Final
+from typing import Final, Protocol
 
 import google_crc32c
 
@@ -29,20 +29,37 @@ _UINT32: Final = struct.Struct("<I").unpack_from
 _FIRST: Final = HEADER_BYTES + 4
 _NAME_BYTES: Final = 1024  # of a field or section; a longer one is data that pretends to be a name
 _EMPTY_ARRAY: Final = b"\x05\0\0\0\0"
+_WATCHED_BYTES: Final = 1024 * 1024  # a longer document is not gathered for who watches
 _TAIL: Final = 16  # of a piece, kept so that a hint which is cut in two is found
 
 # Reads from the message as its bytes come; yields where it needs more.
 _Steps = Generator[None, None, None]
 
 
+class Watch(Protocol):
+    """Who wants to see what is stepped over."""
+
+    def section(self, name: bytes, first: bytes) -> None:
+        """A section or array of documents begins; `first` is the body's first element, if that is known."""
+
+    def documents(self, data: bytes) -> None:
+        """Whole documents of it, one behind the other, with sound lengths and nothing else checked."""
+
+    def unread(self) -> None:
+        """Something of it can't be shown: a very long document, or no document."""
+
+
 class SectionReader:
     """Reads one message from its first header byte on.
 
     `carries` names the arrays and sections that hold the application's data; `hint` is what to look for in the whole
-    message, at most `_TAIL` bytes long.
+    message, at most `_TAIL` bytes long. `watch` is shown what is not kept.
     """
 
-    def __init__(self, carries: frozenset[bytes], hint: re.Pattern[bytes], limit: int) -> None:
+    def __init__(
+        self, carries: frozenset[bytes], hint: re.Pattern[bytes], limit: int, watch: Watch | None = None
+    ) -> None:
+        self._watch = watch
         self.hinted = False  # the hint was seen
         self.body_known = False  # the kind-0 section is behind us
         self._carries = carries
@@ -150,7 +167,11 @@ class SectionReader:
             if size > last - 1 - (self._at - len(value)):
                 raise _invalid("a value is cut")
             if kind == walk.ARRAY and name in self._carries:
-                yield from self._skip(size - len(value))
+                if self._watch is None:
+                    yield from self._skip(size - len(value))
+                else:
+                    self._watch.section(name, parts[0] if parts else b"")
+                    yield from self._elements(self._at + size - len(value), self._watch)
                 parts.append(build.element(kind, name, _EMPTY_ARRAY))
             else:
                 self._keep(size)
@@ -176,6 +197,8 @@ class SectionReader:
             message = f"The document sequence {identifier!r} stands twice."
             raise _refused("repeated_sequence", message, MongoCode.REPEATED_SEQUENCE)
         if name in self._carries:
+            if self._watch is not None:
+                self._watch.section(name, b"")
             self._sections.append((identifier, b"", (yield from self._documents(stop))))
             return
         self._keep(stop - self._at)
@@ -197,6 +220,8 @@ class SectionReader:
                     raise _invalid("a document in a sequence has an impossible length or no end")
                 pos = end
                 count += 1
+            if self._watch is not None and pos > self._pos:
+                self._watch.documents(data[self._pos : pos])
             self._pos = pos
             if self._at < stop:
                 yield from self._document(stop)
@@ -205,10 +230,37 @@ class SectionReader:
 
     def _document(self, stop: int) -> _Steps:
         """Step over one document that goes beyond the piece at hand."""
+        start = self._at
         end = yield from self._document_end(stop)
+        watch = self._watch
+        if watch is not None and end - start <= _WATCHED_BYTES:
+            data = struct.pack("<i", end - start) + (yield from self._take(end - self._at))
+            if data[-1]:
+                raise _invalid("a document in a sequence has an impossible length or no end")
+            watch.documents(data)
+            return
+        if watch is not None:
+            watch.unread()
         yield from self._skip(end - 1 - self._at)
         if (yield from self._take(1))[0]:
             raise _invalid("a document in a sequence has an impossible length or no end")
+
+    def _elements(self, stop: int, watch: Watch) -> _Steps:
+        """The rest of an array of documents, up to `stop`. Whether it is sound is the server's business."""
+        try:
+            while self._at < stop - 1:
+                head = yield from self._until_known(_element_head, stop - 1)
+                value = head[head.index(0, 1) + 1 :]
+                size = walk.value_length(value, head[0], 0, len(value))
+                if head[0] != walk.DOCUMENT or not walk.MIN_DOCUMENT <= size <= _WATCHED_BYTES:
+                    watch.unread()
+                    break
+                if size > stop - 1 - (self._at - len(value)):
+                    raise _invalid("a value is cut")
+                watch.documents(value + (yield from self._take(size - len(value))))
+        except RemoteProtocolError:
+            watch.unread()
+        yield from self._skip(stop - self._at)
 
     # --- reading --------------------------------------------------------------------------------------------------
 
