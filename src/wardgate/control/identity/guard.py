@@ -38,8 +38,7 @@ class requires:  # noqa: N801 - reads as a word at the route
 
     async def __call__(self, request: Request) -> Actor:
         """Authenticate and authorise this request."""
-        authenticator: Authenticator = request.app.state.authenticator
-        actor = await authenticator.authenticate(bearer_token(request), cause_of(request))
+        actor = await self.identify(request)
         project_id = request.path_params.get("project_id")
         scope = Scope(project_id=project_id)
         allowed = actor.may_within if self.within else actor.may
@@ -48,6 +47,11 @@ class requires:  # noqa: N801 - reads as a word at the route
             raise refusal(self.permission, visible=visible, what=f"project {project_id}")
         request.scope["wardgate.actor"] = actor.email
         return actor
+
+    async def identify(self, request: Request) -> Actor:
+        """Whose bearer token that is. Pages, which take a cookie, declare with a kind of `requires` of their own."""
+        authenticator: Authenticator = request.app.state.authenticator
+        return await authenticator.authenticate(bearer_token(request), cause_of(request))
 
 
 def bearer_token(request: Request) -> str:

@@ -21,8 +21,10 @@ from ..projects import routes as projects_routes
 from ..records import routes as records_routes
 from ..resources import routes as resources_routes
 from ..services import Services
-from . import failures, health, openapi
+from . import failures, health, openapi, pages
 from .door import Door
+from .routes import endpoints
+from .site import Site
 
 PREFIX = "/api/v1"
 
@@ -43,11 +45,16 @@ def create_app(services: Services) -> FastAPI:
     app.state.authenticator = services.sign_ins
     app.state.machine_guard = services.machine_guard
     services.records.stopping = services.stopping.is_set
+    app.state.site = site = Site(services)
     failures.install(app)
     api = APIRouter(prefix=PREFIX)
     for router in _routers(services):
         api.include_router(router)
     app.include_router(api)
+    for build in pages.ALL:
+        app.include_router(build(site), include_in_schema=False)
+    app.mount("/static", site.assets)
+    site.paths = frozenset(each.path for each in endpoints(app) if each.method == "GET" and each.is_page)
     openapi.install(app)
     app.add_middleware(Door, settings=services.settings.door, numbers=services.numbers)
     return app

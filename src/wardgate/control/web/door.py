@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterable
 from secrets import token_hex
 
+from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -23,11 +24,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ...api.domain import is_loopback
-from ...api.problems import ProblemCode, ProblemError
+from ...api.problems import Problem, ProblemCode, ProblemError
 from ...net import logs
 from ...numbers import Numbers
 from ..settings import DoorSettings
-from .failures import bug_response, problem_response
+from . import failures
 
 _SHIPPING_PATH = "/api/v1/gateway/records"
 _HEADERS = {
@@ -71,18 +72,28 @@ class Door:
                 raise ProblemError(ProblemCode.UNKNOWN_HOST, "This control plane has no such name: check the domain.")
             await self._app(scope, self._limited(scope, headers, receive), watched.send)
         except ProblemError as error:
-            await problem_response(error.problem)(scope, receive, watched.send)
+            await failures.problem_response(error.problem)(scope, receive, watched.send)
         except ClientDisconnect:
             return  # nobody is left to answer
         except Exception as error:
             # Here and not at the framework's outermost handler, which would pass it on to the server's log, text and
             # all, and send an answer that lacks our headers.
-            answer = bug_response(scope["wardgate.request_id"], error)
+            problem = failures.bug_problem(scope["wardgate.request_id"], error)
             if watched.status:
                 raise AnswerCutOffError from None
-            await answer(scope, receive, watched.send)
+            await (await self._answer(scope, problem))(scope, receive, watched.send)
         finally:
             watched.log()
+
+    async def _answer(self, scope: Scope, problem: Problem) -> Response:
+        """A bug's problem, as a page where a page was asked for; as a document if that fails too."""
+        if "app" not in scope:
+            return failures.problem_response(problem)
+        try:
+            return await failures.answer(Request(scope), problem)
+        except Exception as error:
+            failures.bug_problem(scope["wardgate.request_id"], error)
+            return failures.problem_response(problem)
 
     def _is_our_name(self, hosts: list[str]) -> bool:
         return len(hosts) == 1 and hosts[0].lower() in self._settings.hosts

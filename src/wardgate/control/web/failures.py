@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from ...api.problems import FieldError, Problem, ProblemCode, ProblemError
 from ...errors import WardgateError
 from ...net import logs
+from .routes import API
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 20
@@ -56,21 +57,29 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
     )
 
 
-async def _on_wardgate_error(request: Request, error: Exception) -> JSONResponse:
+async def answer(request: Request, problem: Problem, headers: Mapping[str, str] | None = None) -> Response:
+    """`problem` as whoever asked reads it: a page for pages, a problem document for the API."""
+    if request.url.path.startswith(API):
+        return problem_response(problem, headers)
+    page: Response = await request.app.state.site.problem(request, problem)
+    return page
+
+
+async def _on_wardgate_error(request: Request, error: Exception) -> Response:
     if isinstance(error, ProblemError):
-        return problem_response(error.problem)
+        return await answer(request, error.problem)
     if isinstance(error, WardgateError) and error.code in {code.value for code in ProblemCode}:
         # Floor-0 rooms raise plain WardgateErrors; where their code is one of the contract's, it is meant as such.
-        return problem_response(ProblemError(ProblemCode(error.code), error.message).problem)
-    return bug_response(request.scope.get("wardgate.request_id", ""), error)
+        return await answer(request, ProblemError(ProblemCode(error.code), error.message).problem)
+    return await answer(request, bug_problem(request.scope.get("wardgate.request_id", ""), error))
 
 
-async def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     errors = field_errors(error.errors())
     first = errors[0] if errors else FieldError(field="body", message="Not valid.")
     detail = f"The request is not valid: {first.field}: {first.message}"
-    return problem_response(ProblemError(ProblemCode.INVALID_REQUEST, detail, errors=errors).problem)
+    return await answer(request, ProblemError(ProblemCode.INVALID_REQUEST, detail, errors=errors).problem)
 
 
 def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
@@ -86,22 +95,22 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
     return found
 
 
-async def _on_http(_request: Request, error: Exception) -> JSONResponse:
+async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code, detail = _BY_STATUS.get(error.status_code, (None, ""))
     if code is None:
         code = ProblemCode.INTERNAL if error.status_code >= 500 else ProblemCode.INVALID_REQUEST
         detail = "The request could not be served." if code is ProblemCode.INTERNAL else "The request is not valid."
-    return problem_response(ProblemError(code, detail).problem, error.headers)
+    return await answer(request, ProblemError(code, detail).problem, error.headers)
 
 
-def bug_response(request_id: str, error: BaseException) -> JSONResponse:
-    """The answer to an exception that nobody foresaw, which is logged."""
+def bug_problem(request_id: str, error: BaseException) -> Problem:
+    """The problem for an exception that nobody foresaw, which is logged."""
     # The type and the place, not the text: an exception's text may quote a value. Ours never does.
     why = error.message if isinstance(error, WardgateError) else None
     _log.error("request failed", request_id=request_id, error=type(error).__name__, why=why, at=_place(error))
     detail = f"Something went wrong in the control plane; its log has the cause under request {request_id}."
-    return problem_response(ProblemError(ProblemCode.INTERNAL, detail, context={"request_id": request_id}).problem)
+    return ProblemError(ProblemCode.INTERNAL, detail, context={"request_id": request_id}).problem
 
 
 def _place(error: BaseException) -> list[str]:

@@ -44,6 +44,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
         "assertion": {"type": "http", "scheme": "WGA1", "description": "A gateway's or relay's signed assertion."},
     }
     for endpoint in endpoints(app):
+        if endpoint.is_page:
+            continue
         _complete(document["paths"][endpoint.path][endpoint.method.lower()], endpoint)
     return document
 

@@ -1,7 +1,7 @@
 """Looking at the routes themselves: which there are, and what each declares.
 
-Law: every route declares one permission, by a dependency that has a `permission`; those in PUBLIC are the whole list of
-exceptions, and it may only shrink.
+Law: every route declares one permission, by a dependency that has a `permission`; those in PUBLIC and
+PUBLIC_PAGES are the whole list of exceptions. The first may only shrink; the second grows only by pages before sign-in.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute, iter_route_contexts
 
 from ..identity.permissions import Permission
 
+API = "/api/"
 PUBLIC: Final = frozenset(
     {
         ("GET", "/api/v1/health"),
@@ -26,6 +27,15 @@ PUBLIC: Final = frozenset(
         ("POST", "/api/v1/auth/login"),
         ("POST", "/api/v1/auth/refresh"),
         ("POST", "/api/v1/enrol"),  # proves an enrolment token inside
+    }
+)
+# Pages for people who are not signed in; what they may do, they prove inside.
+PUBLIC_PAGES: Final = frozenset(
+    {
+        ("GET", "/sign-in"),
+        ("POST", "/sign-in"),
+        ("GET", "/set-up"),
+        ("POST", "/set-up"),
     }
 )
 
@@ -39,9 +49,14 @@ class Endpoint:
     name: str
     permission: Permission | None
 
+    @property
+    def is_page(self) -> bool:
+        """Whether it answers with HTML, to who has a cookie."""
+        return not self.path.startswith(API)
+
 
 def endpoints(app: FastAPI) -> Iterator[Endpoint]:
-    """Every endpoint of the API. ValueError if one declares more than one permission."""
+    """Every endpoint, pages among them. ValueError if one declares more than one permission."""
     for route in iter_route_contexts(app.routes):
         if not isinstance(route.original_route, APIRoute):
             continue
