@@ -11,6 +11,7 @@ Everything here lives in one event loop for the whole run of a worker: starting 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -34,7 +35,7 @@ from wardgate.secret import Secret
 from wardgate.testing import servers
 
 from ..conftest import need
-from ..control.conftest import ADMIN_EMAIL, PASSWORD, Clock, Control
+from ..control.conftest import ADMIN_EMAIL, ORIGIN, PASSWORD, Clock, Control
 
 _LAUNCH_S = 60.0
 
@@ -43,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of this folder run in the loop that the browser lives in, and in one worker."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            if isinstance(item, pytest.Function) and inspect.iscoroutinefunction(item.function):
+                item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
             item.add_marker(pytest.mark.xdist_group("web"))
 
 
@@ -63,6 +65,23 @@ class Web:
         await page.wait_for_url(lambda url: "/sign-in" not in url)
 
 
+async def accessible(page: Page) -> None:
+    """axe-core finds nothing against WCAG 2.2 AA on the page as it is now, and it is no wider than its window."""
+    modules = servers.node_modules()
+    assert modules is not None, "run “make setup”: axe-core is one of its npm packages"
+    # Through the driver and not as a <script>: the page's Content-Security-Policy would refuse that, as it should.
+    await page.evaluate((modules / "axe-core" / "axe.min.js").read_text() + "\n;0")
+    found = await page.evaluate(
+        """async () => (await axe.run(document, {
+            runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+        })).violations.map((v) => v.id + ": " + v.help + "\\n" + v.nodes.map((n) => "   " + n.html.slice(0, 200)
+            + "\\n      " + (n.any[0] ?? n.all[0] ?? n.none[0])?.message).join("\\n"))"""
+    )
+    assert found == [], "\n".join(found)
+    width = await page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert width <= 0, f"the page is {width} pixels wider than its window"
+
+
 def _bound() -> socket.socket:
     bound = socket.socket()
     bound.bind(("127.0.0.1", 0))
@@ -78,7 +97,8 @@ async def installation(folder: Path, *, installed: bool = True) -> AsyncIterator
     url = f"http://localhost:{port}"
     path, clock = folder / "wardgate.db", Clock()
     database = Database(sqlite_url(path))
-    settings = Settings(folder, url, DoorSettings(hosts=frozenset({f"localhost:{port}", f"127.0.0.1:{port}"})))
+    hosts = frozenset({f"localhost:{port}", f"127.0.0.1:{port}", ORIGIN.partition("://")[2]})
+    settings = Settings(folder, url, DoorSettings(hosts=hosts))
     hasher = PasswordHasher(Cost(memory_kib=8, iterations=1))
     sources, master = Sources(now=clock), MasterKey.of(bytes(range(32)))
     await database.run(Base.metadata.create_all)

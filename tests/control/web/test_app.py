@@ -9,7 +9,9 @@ import httpx2
 import pytest
 
 from wardgate.control.identity.permissions import MACHINE
-from wardgate.control.web.routes import PUBLIC, endpoints
+from wardgate.control.web.routes import PUBLIC, PUBLIC_PAGES, endpoints
+
+from ..conftest import ORIGIN
 
 PROBLEM = "application/problem+json"
 
@@ -24,13 +26,15 @@ def is_problem(answer: httpx2.Response, status: int, code: str) -> bool:
 
 async def test_every_endpoint_declares_one_permission_or_is_public(control: Any) -> None:
     undeclared = {(e.method, e.path) for e in endpoints(control.app) if e.permission is None}
-    assert undeclared <= PUBLIC, "a route that declares nothing has no authority: see control/identity/guard.py"
+    assert undeclared <= PUBLIC | PUBLIC_PAGES, (
+        "a route that declares nothing has no authority: see control/identity/guard.py"
+    )
 
 
 async def test_every_endpoint_refuses_whoever_is_nobody(control: Any, nobody: httpx2.AsyncClient) -> None:
     tried = 0
     for endpoint in endpoints(control.app):
-        if (endpoint.method, endpoint.path) in PUBLIC:
+        if (endpoint.method, endpoint.path) in PUBLIC or endpoint.is_page:
             continue
         path = endpoint.path.replace("{", "").replace("}", "")
         answer = await nobody.request(endpoint.method, path)
@@ -40,15 +44,28 @@ async def test_every_endpoint_refuses_whoever_is_nobody(control: Any, nobody: ht
     assert tried >= 5
 
 
+async def test_every_page_sends_whoever_is_nobody_to_sign_in(control: Any, nobody: httpx2.AsyncClient) -> None:
+    tried = 0
+    for endpoint in endpoints(control.app):
+        if (endpoint.method, endpoint.path) in PUBLIC_PAGES or not endpoint.is_page:
+            continue
+        path = endpoint.path.replace("{", "").replace("}", "")
+        answer = await nobody.request(endpoint.method, path, headers={"origin": ORIGIN})
+        assert answer.status_code == 303, (endpoint, answer.text)
+        assert answer.headers["location"].startswith("/sign-in")
+        tried += 1
+    assert tried >= 5
+
+
 async def test_people_can_not_use_the_doors_of_machines(control: Any, admin: httpx2.AsyncClient) -> None:
     for endpoint in endpoints(control.app):
-        if endpoint.permission in MACHINE:
+        if endpoint.permission in MACHINE:  # none of them is a page
+            assert not endpoint.is_page
             path = endpoint.path.replace("{", "").replace("}", "")
             assert (await admin.request(endpoint.method, path)).status_code in (401, 403), endpoint
 
 
 async def test_failures_of_the_framework_are_problems(nobody: httpx2.AsyncClient) -> None:
-    assert is_problem(await nobody.get("/nothing"), 404, "not_found")
     assert is_problem(await nobody.get("/api/v1/projects/"), 404, "not_found")
     assert is_problem(await nobody.delete("/api/v1/auth/login"), 405, "method_not_allowed")
     assert is_problem(await nobody.post("/api/v1/auth/login", content=b"{"), 422, "invalid_request")
@@ -104,7 +121,7 @@ async def test_only_our_own_names_are_served(nobody: httpx2.AsyncClient, host: s
 
 
 async def test_every_answer_bears_the_security_headers(nobody: httpx2.AsyncClient) -> None:
-    for path in ("/api/v1/health", "/nothing", "/api/openapi.json", "/api/v1/projects"):
+    for path in ("/api/v1/health", "/api/v1/nothing", "/api/openapi.json", "/api/v1/projects"):
         headers = (await nobody.get(path)).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "default-src 'none'" in headers["content-security-policy"]
@@ -126,7 +143,9 @@ async def test_the_contract_document(control: Any, nobody: httpx2.AsyncClient) -
             operations[operation["operationId"]] = operation
             assert "422" not in operation["responses"], path
             assert operation["responses"]["default"]["content"].keys() == {PROBLEM}, (method, path)
-    assert len(operations) == len(list(endpoints(control.app))), "operation ids are unique"
+    assert len(operations) == len([each for each in endpoints(control.app) if not each.is_page]), (
+        "operation ids are unique"
+    )
     assert operations["create_project"]["x-permission"] == "organisation:project:create"
     assert operations["create_project"]["security"] == [{"token": []}]
     assert "security" not in operations["login"]

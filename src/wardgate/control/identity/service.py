@@ -5,6 +5,8 @@ Law: a wrong password, an unknown address and a disabled user are answered by th
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -44,6 +46,14 @@ class MfaAnswer:
 
     challenge_id: str
     code: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class HalfSignedIn:
+    """Somebody who has shown their password, for as long as it stays theirs. `password` is a digest of its hash."""
+
+    user_id: str
+    password: str
 
 
 class SecondFactor(Protocol):
@@ -172,7 +182,22 @@ class IdentityService:
         self, email: str, password: Secret, cause: Cause, answer: MfaAnswer | None = None, *, name: str = ""
     ) -> BrowserToken:
         """As `login`, for a browser."""
-        user, proof = await self._prove(email, password, cause, answer)
+        return await self.finish_browser(await self.begin_browser(email, password, cause), cause, answer, name=name)
+
+    async def begin_browser(self, email: str, password: Secret, cause: Cause) -> HalfSignedIn:
+        """The first half of `login_browser`; the second may come in a request of its own, without the password."""
+        user = await self.check_password(email, password, cause)
+        return HalfSignedIn(user.id, _mark(user))
+
+    async def finish_browser(
+        self, half: HalfSignedIn, cause: Cause, answer: MfaAnswer | None = None, *, name: str = ""
+    ) -> BrowserToken:
+        """The second half, which asks for the second factor; ProblemError as `login` raises it."""
+        async with self._database.read() as session:
+            user = await store.user_by_id(session, half.user_id)
+        if user is None or user.disabled_at is not None or not hmac.compare_digest(_mark(user), half.password):
+            raise _invalid_credentials()
+        proof = await self._second(user, cause, answer)
         async with self._database.write() as session:
             row = await self.must_stand(session, user)
             return await self._sign_ins.open_browser(session, row, cause, proof, name)
@@ -181,9 +206,12 @@ class IdentityService:
         self, email: str, password: Secret, cause: Cause, answer: MfaAnswer | None
     ) -> tuple[UserRow, Proof]:
         user = await self.check_password(email, password, cause)
+        return user, await self._second(user, cause, answer)
+
+    async def _second(self, user: UserRow, cause: Cause, answer: MfaAnswer | None) -> Proof:
         cause = Cause(user.email, user.id, cause.address, cause.request_id)
         shown = self.second_factor is not None and await self.second_factor(user.id, user.email, cause, answer)
-        return user, Proof(Method.PASSWORD, second_factor=shown)
+        return Proof(Method.PASSWORD, second_factor=shown)
 
     async def check_password(self, email: str, password: Secret, cause: Cause) -> UserRow:
         """Whose password that is. ProblemError `invalid_credentials` or `rate_limited`."""
@@ -233,6 +261,11 @@ def normal_email(text: str) -> str:
     if not (at and local and domain and clean):
         raise ProblemError(ProblemCode.INVALID_REQUEST, f"“{text[:80]}” is not an e-mail address.")
     return email
+
+
+def _mark(user: UserRow) -> str:
+    """What tells one password of a user from the next, without being of use to guess it."""
+    return hashlib.sha256((user.password_hash or "").encode()).hexdigest()
 
 
 def _invalid_credentials() -> ProblemError:

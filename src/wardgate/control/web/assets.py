@@ -75,6 +75,6 @@ class Assets:
 
 
 def _load(body: bytes, media_type: str) -> _File:
-    # Nothing here depends on who asks, so compressing it tells nobody a secret; pages are not compressed for that reason.
+    # None of this depends on who asks, so its compressed size tells no secret: the reason why pages are not compressed.
     worth = media_type != "font/woff2" and len(body) >= _LEAST_GZIPPED
     return _File(body, gzip.compress(body, 9, mtime=0) if worth else None, media_type)

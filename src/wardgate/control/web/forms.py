@@ -126,7 +126,10 @@ _PLAIN = (
     ("String should have at least 1 character", "Please fill this in."),
     ("Value should have at least 1 item", "Please fill this in."),
     ("Field required", "Please fill this in."),
-    ("String should match pattern", "Use lower-case letters, digits, “.”, “_” and “-”, beginning with a letter or digit."),
+    (
+        "String should match pattern",
+        "Use lower-case letters, digits, “.”, “_” and “-”, beginning with a letter or digit.",
+    ),
 )
 
 

@@ -27,9 +27,7 @@ class Entry:
 
 
 PROJECT: Final = (
-    Entry(
-        "overview", "Overview", "gauge", "/projects/{project_id}/overview", Permission.ACCOUNT_OWN_SESSION_READ, "o"
-    ),
+    Entry("overview", "Overview", "gauge", "/projects/{project_id}/overview", Permission.ACCOUNT_OWN_SESSION_READ, "o"),
     Entry(
         "resources", "Resources", "database", "/projects/{project_id}/resources", Permission.RESOURCE_DETAILS_READ, "r"
     ),
@@ -50,9 +48,7 @@ PROJECT: Final = (
         Permission.ACCOUNT_DETAILS_READ,
         "q",
     ),
-    Entry(
-        "gateways", "Gateways", "router", "/projects/{project_id}/gateways", Permission.PROJECT_GATEWAY_READ, "w"
-    ),
+    Entry("gateways", "Gateways", "router", "/projects/{project_id}/gateways", Permission.PROJECT_GATEWAY_READ, "w"),
     Entry("members", "Members", "users", "/projects/{project_id}/members", Permission.ACCOUNT_BINDING_READ, "m"),
     Entry("audit", "Audit log", "scroll-text", "/projects/{project_id}/audit", Permission.PROJECT_AUDIT_READ, "a"),
     Entry(

@@ -1,0 +1,20 @@
+"""The pages, by feature. Each module's `build(site)` gives its routes; `ALL` is what the application has.
+
+Every route declares its permission with `viewer(…)` and calls the service that the API's route of the same thing calls:
+pages decide nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from fastapi import APIRouter
+
+from ..site import Site
+from . import home, sign_in
+
+ALL: Final[tuple[Callable[[Site], APIRouter], ...]] = (
+    sign_in.build,
+    home.build,
+)

@@ -1,0 +1,184 @@
+"""Signing in and out with a browser.
+
+The password and the second factor are two steps of one sign-in. Between them the browser holds a sealed note in a
+cookie: who it is, and that their password was right. It is worth nothing without the factor, and nothing at all once
+the password is changed.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from ....api.mfa import MfaChallenge, MfaKind
+from ....api.problems import ProblemCode, ProblemError
+from ....errors import WardgateError
+from ....secret import Secret
+from ...identity import Actor, Permission
+from ...identity.guard import cause_of
+from ...identity.service import HalfSignedIn, MfaAnswer
+from .. import browser
+from ..browser import viewer
+from ..forms import Filled, Form
+from ..site import Site, safe_next
+
+_HALF = "wardgate-half"
+_HALF_GOOD_FOR = timedelta(minutes=10)
+_LONGEST_NAME = 64
+
+
+def build(site: Site) -> APIRouter:
+    """`/sign-in` and `/sign-out`."""
+    router = APIRouter()
+    half = _HalfCookie(site)
+
+    @router.get("/sign-in")
+    async def sign_in_page(request: Request) -> Response:
+        """Ask for e-mail address and password."""
+        wanted = safe_next(request.query_params.get("next"))
+        if await browser.find_viewer(request) is not None:
+            return site.redirect(request, wanted)
+        return await _show(site, request, Filled(), wanted)
+
+    @router.post("/sign-in")
+    async def sign_in(request: Request) -> Response:
+        """Check the password; ask for the second factor where there has to be one; let them in."""
+        browser.check_origin(request)
+        form = await Form.of(request)
+        wanted, cause = safe_next(form.text("next")), cause_of(request)
+        answer = _answer(form)
+        note = None
+        try:
+            if answer is None:
+                note = await site.services.identity.begin_browser(
+                    form.text("email"), Secret(form.raw("password")), cause
+                )
+            else:
+                note = await half.read(request)
+            token = await site.services.identity.finish_browser(note, cause, answer, name=_name_of(request))
+        except ProblemError as refused:
+            return await _again(site, request, form, refused, wanted, half if note is not None else None, note)
+        done = site.redirect(request, wanted)
+        browser.set_cookie(request, done, token.token.reveal_text())
+        half.clear(done)
+        return done
+
+    @router.post("/sign-out")
+    async def sign_out(
+        request: Request, actor: Annotated[Actor, Depends(viewer(Permission.SELF_SIGN_IN_END))]
+    ) -> Response:
+        """End this browser's sign-in."""
+        await site.services.sign_ins.end(actor, actor.sign_in_id)
+        done = site.redirect(request, "/sign-in", flash="You are signed out.")
+        browser.clear_cookie(request, done)
+        return done
+
+    return router
+
+
+def _answer(form: Form) -> MfaAnswer | None:
+    if not form.text("challenge_id"):
+        return None
+    return MfaAnswer(form.text("challenge_id"), Secret(form.text("code").replace(" ", "")))
+
+
+async def _show(
+    site: Site, request: Request, form: Filled, wanted: str, *, challenge: MfaChallenge | None = None, status: int = 200
+) -> Response:
+    return await site.page(
+        request, "sign_in.html", form=form, next="" if wanted == "/" else wanted, challenge=challenge, status=status
+    )
+
+
+async def _again(
+    site: Site,
+    request: Request,
+    form: Form,
+    refused: ProblemError,
+    wanted: str,
+    half: _HalfCookie | None,
+    note: HalfSignedIn | None,
+) -> Response:
+    """The page once more: with the question for the factor, with that again, or from the beginning."""
+    problem = refused.problem
+    if problem.code is ProblemCode.MFA_REQUIRED and half is not None and note is not None:
+        challenge = MfaChallenge.model_validate(problem.context)
+        answer = await _show(site, request, Filled({"email": form.text("email")}), wanted, challenge=challenge)
+        await half.write(answer, note)
+        return answer
+    shown = Filled.again(form, refused, ("email",), {ProblemCode.MFA_CODE_WRONG: "code"})
+    if problem.code is ProblemCode.MFA_CODE_WRONG and problem.context.get("attempts_left"):
+        kind = MfaKind(form.text("kind")) if form.text("kind") in set(MfaKind) else MfaKind.TOTP
+        again = MfaChallenge(
+            challenge_id=form.text("challenge_id")[:64],
+            kind=kind,
+            expires_at=site.services.sources.now(),
+            short_code="",
+        )
+        return await _show(site, request, shown, wanted, challenge=again, status=problem.status)
+    return await _show(site, request, shown, wanted, status=problem.status)
+
+
+def _name_of(request: Request) -> str:
+    """What the browser calls itself, in a word or two: “Firefox on Linux”."""
+    agent = request.headers.get("user-agent", "")
+    # The order matters: most browsers also claim to be the others.
+    program = next((word for word in ("Edg", "OPR", "Firefox", "Chrome", "Safari") if word in agent), "Browser")
+    system = next((word for word in ("Android", "iPhone", "iPad", "Windows", "Mac OS", "Linux") if word in agent), "")
+    shown = {"Edg": "Edge", "OPR": "Opera"}.get(program, program)
+    return f"{shown} on {system}"[:_LONGEST_NAME] if system else shown
+
+
+class _HalfCookie:
+    """The sealed note between the two steps."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._https = site.settings.door.https
+
+    async def write(self, answer: Response, half: HalfSignedIn) -> None:
+        """Leave it with the browser."""
+        until = self._site.services.sources.now() + _HALF_GOOD_FOR
+        text = json.dumps({"user": half.user_id, "password": half.password, "until": until.isoformat()})
+        async with self._site.services.database.write() as session:
+            sealed = await self._site.services.vault.seal(session, None, *_PLACE, text.encode())
+        answer.set_cookie(
+            browser.cookie_name(https=self._https, name=_HALF),
+            base64.urlsafe_b64encode(sealed).decode(),
+            max_age=int(_HALF_GOOD_FOR.total_seconds()),
+            httponly=True,
+            secure=self._https,
+            samesite="strict",
+            path="/",
+        )
+
+    async def read(self, request: Request) -> HalfSignedIn:
+        """What it says; ProblemError `mfa_challenge_over` if there is none that holds."""
+        kept = request.cookies.get(browser.cookie_name(https=self._https, name=_HALF), "")
+        try:
+            async with self._site.services.database.read() as session:
+                sealed = base64.urlsafe_b64decode(kept.encode())
+                secret = await self._site.services.vault.open(session, None, *_PLACE, sealed)
+            said: dict[str, Any] = json.loads(secret.reveal())
+            if datetime.fromisoformat(said["until"]) > self._site.services.sources.now():
+                return HalfSignedIn(said["user"], said["password"])
+        except (ValueError, KeyError, WardgateError):
+            pass
+        raise ProblemError(ProblemCode.MFA_CHALLENGE_OVER, "That took too long: please sign in again.")
+
+    def clear(self, answer: Response) -> None:
+        """Forget it."""
+        answer.delete_cookie(
+            browser.cookie_name(https=self._https, name=_HALF),
+            httponly=True,
+            secure=self._https,
+            samesite="strict",
+            path="/",
+        )
+
+
+_PLACE = ("browser", "sign-in", "half")
