@@ -3,11 +3,12 @@
 Their harness logs in by itself where it finds authorization switched on, which is nothing that a wardgate user does. So
 the mongod runs without it: the direct tests need no password, and wardgate logs in as a superuser all the same. Files
 run one after the other, first directly, then through; what is lost on the way runs again alone, because some of these
-tests fail now and then without us.
+tests fail now and then without us. What is found is kept by file: a run of some files replaces theirs, and the summary
+is of all.
 
 Law: a test that passes directly neither fails nor is skipped through wardgate, or its name stands in SUITE_REASONS.
 
-    python -m compat.suite [--standalone] [FILE ...]     tools/setup-compat fetches the tests into .tools/compat/suite
+    python -m compat.suite [--standalone] [--missing] [FILE ...]     (tools/setup-compat fetches the tests)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from wardgate.testing.mongo import RS1, STANDALONE, MongoDeployment
 from wardgate.testing.stack import Stack
@@ -156,14 +158,42 @@ def count(outcomes: Outcomes) -> dict[str, int]:
     }
 
 
-def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str]) -> int:
-    """Everything up, every file both ways; how many tests are lost without a known reason."""
+def found_in(file: str, plain: Outcomes, ours: Outcomes, missing: Outcomes) -> dict[str, Any]:
+    """What is kept of one file."""
+    known = {name: why for name in missing if (why := reason(name)) is not None}
+    for name, outcome in missing.items():
+        _say(f"  {'known' if name in known else 'LOST'} {name}: {outcome.state} {known.get(name, outcome.reason)}")
+    _say(f"{file}: direct {count(plain)} through {count(ours)}")
+    return {
+        "totals": {"direct": count(plain), "through": count(ours)},
+        "lost": {name: f"{each.state}: {each.reason}" for name, each in missing.items() if name not in known},
+        "known": known,
+    }
+
+
+def summary(kept: Mapping[str, Mapping[str, Any]], every: int) -> dict[str, Any]:
+    """The sums of what is kept by file; `every` is how many files there are."""
+    totals = {
+        side: {
+            state: sum(each["totals"][side][state] for each in kept.values())
+            for state in ("passed", "failed", "skipped")
+        }
+        for side in ("direct", "through")
+    }
+    lost_tests = {name: why for each in kept.values() for name, why in each["lost"].items()}
+    known = {name: why for each in kept.values() for name, why in each["known"].items()}
+    return {"totals": totals, "lost": lost_tests, "known": known, "files": [len(kept), every]}
+
+
+def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str], missing_only: bool) -> int:
+    """Everything up, the files both ways; how many tests of all that is kept are lost without a known reason."""
     shape = replace(STANDALONE if standalone else RS1, auth=False, tls=False)
     results = work / ("standalone" if standalone else "rs1")
     results.mkdir(parents=True, exist_ok=True)
-    totals: dict[str, dict[str, int]] = {"direct": {}, "through": {}}
-    unexplained: dict[str, str] = {}
-    excused: dict[str, str] = {}
+    by_file = results / "files.json"
+    kept: dict[str, dict[str, Any]] = json.loads(by_file.read_text()) if by_file.exists() else {}
+    wanted = [file for file in files(source, chosen) if not (missing_only and file in kept)]
+    every = len(list(files(source, ())))
     with MongoDeployment(shape) as deployment, Stack(work / f"stack-{os.getpid()}") as stack:
         deployment.create_login(deployment.root, ["root"])
         stack.up()
@@ -172,24 +202,13 @@ def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str]) ->
         access = stack.access("db", "root", "12h")
         direct = Runner(source, results, "direct", deployment.members[0].port)
         through = Runner(source, results, "through", access.port)
-        every = list(files(source, chosen))
-        for done, file in enumerate(every, 1):
-            plain, ours, missing = compare_file(direct, through, file)
-            for side, outcomes in (("direct", plain), ("through", ours)):
-                for state, number in count(outcomes).items():
-                    totals[side][state] = totals[side].get(state, 0) + number
-            for name, outcome in missing.items():
-                known = reason(name)
-                _say(f"  {'known' if known else 'LOST'} {name}: {outcome.state} {known or outcome.reason}")
-                if known is None:
-                    unexplained[name] = f"{outcome.state}: {outcome.reason}"
-                else:
-                    excused[name] = known
-            _say(f"{file}: direct {count(plain)} through {count(ours)}")
-            summary = {"totals": totals, "lost": unexplained, "known": excused, "files": [done, len(every)]}
-            (results / "summary.json").write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    _say(json.dumps(totals))
-    return len(unexplained)
+        for file in wanted:
+            kept[file] = found_in(file, *compare_file(direct, through, file))
+            by_file.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+            (results / "summary.json").write_text(json.dumps(summary(kept, every), indent=1, ensure_ascii=False) + "\n")
+    whole = summary(kept, every)
+    _say(json.dumps(whole["totals"]))
+    return len(whole["lost"])
 
 
 def _say(text: str) -> None:
@@ -205,11 +224,18 @@ def main() -> int:
     )
     parser.add_argument("--work", type=Path, default=Path("compat/.work/suite"), help="where results and logs go")
     parser.add_argument("--standalone", action="store_true", help="on a standalone instead of a one-member set")
+    parser.add_argument("--missing", action="store_true", help="only files of which no result is kept")
     parser.add_argument("files", nargs="*", help="test files below the source (default: all)")
     asked = parser.parse_args()
     if not (asked.source / ".venv/bin/python").exists():
         parser.error(f"{asked.source} has no tests with a .venv beside them: {SETUP}")
-    lost_tests = run(asked.source.resolve(), asked.work.resolve(), standalone=asked.standalone, chosen=asked.files)
+    lost_tests = run(
+        asked.source.resolve(),
+        asked.work.resolve(),
+        standalone=asked.standalone,
+        chosen=asked.files,
+        missing_only=asked.missing,
+    )
     return 1 if lost_tests else 0
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from compat.clients import PYMONGO, ROOT
 from compat.known import SUITE_REASONS
-from compat.suite import Outcome, lost, read_report, reason
+from compat.suite import Outcome, found_in, lost, read_report, reason, summary
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="test.test_x.TestX" name="test_good"/>
@@ -42,6 +42,16 @@ def test_what_is_excused_is_named_in_full(monkeypatch: pytest.MonkeyPatch) -> No
     assert reason("test.test_client.TestClient::test_unix_socket") == "why"
     assert reason("test.test_client.TestClient::test_uri_unix_socket") is None
     assert reason("test.test_collection.TestCollection::test_insert_one") is None
+
+
+def test_files_that_ran_apart_make_one_summary() -> None:
+    passed, failed = Outcome("passed"), Outcome("failed", "x")
+    one = found_in("test/test_a.py", {"a": passed, "b": passed}, {"a": passed, "b": failed}, {"b": failed})
+    two = found_in("test/test_b.py", {"c": passed, "d": failed}, {"c": passed, "d": failed}, {})
+    whole = summary({"test/test_a.py": one, "test/test_b.py": two}, 9)
+    assert whole["totals"]["direct"] == {"passed": 3, "failed": 1, "skipped": 0}
+    assert whole["totals"]["through"] == {"passed": 2, "failed": 2, "skipped": 0}
+    assert (whole["lost"], whole["known"], whole["files"]) == ({"b": "failed: x"}, {}, [2, 9])
 
 
 def test_the_tests_are_of_the_version_that_runs_them() -> None:
