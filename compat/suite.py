@@ -2,7 +2,7 @@
 
 Their harness logs in by itself where it finds authorization switched on, which is nothing that a wardgate user does. So
 the mongod runs without it: the direct tests need no password, and wardgate logs in as a superuser all the same. Files
-run one after the other, first directly, then through; what is lost on the way runs again alone, because some of these
+run in small groups, first directly, then through; what is lost on the way runs again alone, because some of these
 tests fail now and then without us. What is found is kept by file: a run of some files replaces theirs, and the summary
 is of all.
 
@@ -14,6 +14,7 @@ Law: a test that passes directly neither fails nor is skipped through wardgate, 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -32,6 +33,7 @@ from .clients import SETUP, TOOLS
 from .known import SUITE_REASONS
 
 FILE_TIMEOUT_S = 900
+GROUP = 8  # files in one process: starting one takes longer than most files
 TEST_TIMEOUT_S = 90
 AGAIN = 2
 # They ask for services that are not there, or for another driver than the one under test.
@@ -107,48 +109,82 @@ class Runner:
     label: str
     port: int
 
-    def run(self, file: str, tests: Sequence[str] = ()) -> dict[str, Outcome]:
-        """The outcomes of one file, or of some of its tests (`Class::test`)."""
-        report = self.results / f"{self.label}-{file.replace('/', '.')}.xml"
+    def run(self, name: str, targets: Sequence[str]) -> dict[str, Outcome]:
+        """The outcomes of files, or of some tests (`file::Class::test`), in one process; `name` is for its report."""
+        report = self.results / f"{self.label}-{name}.xml"
         report.unlink(missing_ok=True)
-        targets = [f"{file}::{test}" for test in tests] or [file]
         argv: list[str | Path] = [
             *(self.source / ".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"),
             *(f"--timeout={TEST_TIMEOUT_S}", f"--junitxml={report}", *targets),
         ]
         env = {**os.environ, "DB_IP": "127.0.0.1", "DB_PORT": str(self.port)}
-        log = self.results / f"{self.label}-{file.replace('/', '.')}.log"
-        with log.open("wb") as out:
+        with (self.results / f"{self.label}-{name}.log").open("wb") as out:
             try:
                 subprocess.run(
-                    argv, cwd=self.source, env=env, stdout=out, stderr=out, timeout=FILE_TIMEOUT_S, check=False
+                    argv,
+                    cwd=self.source,
+                    env=env,
+                    stdout=out,
+                    stderr=out,
+                    timeout=FILE_TIMEOUT_S * len(targets),
+                    check=False,
                 )
             except subprocess.TimeoutExpired:
                 return {}
         return read_report(report) if report.exists() else {}
 
+    def files(self, group: Sequence[str]) -> dict[str, Outcomes]:
+        """The outcomes by file. What one process could not finish runs in one for each file."""
+        found = self.run(_module(group[0]), group)
+        if not found and len(group) > 1:
+            return {file: self.run(_module(file), [file]) for file in group}
+        return {file: {name: each for name, each in found.items() if belongs(name, file)} for file in group}
 
-def compare_file(direct: Runner, through: Runner, file: str) -> tuple[Outcomes, Outcomes, Outcomes]:
-    """Direct, through, and what stays lost after running it again both ways."""
-    plain, ours = direct.run(file), through.run(file)
+
+def _module(file: str) -> str:
+    """`test/test_x.py` as its tests are named."""
+    return file.removesuffix(".py").replace("/", ".")
+
+
+def belongs(name: str, file: str) -> bool:
+    """Whether a test is of this file."""
+    return name.startswith((f"{_module(file)}.", f"{_module(file)}::"))
+
+
+def groups(wanted: Sequence[str], size: int = GROUP) -> Iterator[Sequence[str]]:
+    """Neighbours, as long as they lie in one folder: each folder has a conftest of its own."""
+    for _, folder in itertools.groupby(wanted, key=os.path.dirname):
+        together = list(folder)
+        yield from (together[start : start + size] for start in range(0, len(together), size))
+
+
+def compare_group(direct: Runner, through: Runner, group: Sequence[str]) -> Iterator[tuple[str, Outcomes, Outcomes]]:
+    """Each file's outcomes, direct and through; what is lost in it stays lost when it runs again both ways."""
+    plain, ours = direct.files(group), through.files(group)
+    for file in group:
+        yield file, plain[file], settled(direct, through, file, plain[file], ours[file])
+
+
+def settled(direct: Runner, through: Runner, file: str, plain: Outcomes, ours: Outcomes) -> Outcomes:
+    """`ours`, with those tests passed that pass when they run again, or that fail directly then."""
     missing = lost(plain, ours)
     for _ in range(AGAIN):
         if not missing:
             break
-        tests = [_selector(file, name) for name in missing]
-        again = replace(direct, label="direct-again").run(file, tests)
+        targets = [_selector(file, name) for name in missing]
+        again = replace(direct, label="direct-again").run(_module(file), targets)
         missing = lost(
             {name: again.get(name, Outcome("failed")) for name in missing},
-            replace(through, label="through-again").run(file, tests),
+            replace(through, label="through-again").run(_module(file), targets),
         )
-    return plain, {**ours, **{name: Outcome("passed") for name in lost(plain, ours) if name not in missing}}, missing
+    return {**ours, **{name: missing.get(name, Outcome("passed")) for name in lost(plain, ours)}}
 
 
 def _selector(file: str, name: str) -> str:
-    """`test.test_x.TestClass::test_y` as pytest wants it after the file's name."""
+    """`test.test_x.TestClass::test_y` as pytest wants it."""
     classname, _, test = name.partition("::")
-    inner = classname.removeprefix(file.removesuffix(".py").replace("/", ".")).strip(".")
-    return "::".join([*inner.split("."), test] if inner else [test])
+    inner = classname.removeprefix(_module(file)).strip(".")
+    return "::".join([file, *inner.split("."), test] if inner else [file, test])
 
 
 def count(outcomes: Outcomes) -> dict[str, int]:
@@ -158,8 +194,9 @@ def count(outcomes: Outcomes) -> dict[str, int]:
     }
 
 
-def found_in(file: str, plain: Outcomes, ours: Outcomes, missing: Outcomes) -> dict[str, Any]:
+def found_in(file: str, plain: Outcomes, ours: Outcomes) -> dict[str, Any]:
     """What is kept of one file."""
+    missing = lost(plain, ours)
     known = {name: why for name in missing if (why := reason(name)) is not None}
     for name, outcome in missing.items():
         _say(f"  {'known' if name in known else 'LOST'} {name}: {outcome.state} {known.get(name, outcome.reason)}")
@@ -202,8 +239,10 @@ def run(source: Path, work: Path, *, standalone: bool, chosen: Sequence[str], mi
         access = stack.access("db", "root", "12h")
         direct = Runner(source, results, "direct", deployment.members[0].port)
         through = Runner(source, results, "through", access.port)
-        for file in wanted:
-            kept[file] = found_in(file, *compare_file(direct, through, file))
+        for file, plain, ours in itertools.chain.from_iterable(
+            compare_group(direct, through, group) for group in groups(wanted)
+        ):
+            kept[file] = found_in(file, plain, ours)
             by_file.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
             (results / "summary.json").write_text(json.dumps(summary(kept, every), indent=1, ensure_ascii=False) + "\n")
     whole = summary(kept, every)

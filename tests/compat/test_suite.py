@@ -9,7 +9,7 @@ import pytest
 
 from compat.clients import PYMONGO, ROOT
 from compat.known import SUITE_REASONS
-from compat.suite import Outcome, found_in, lost, read_report, reason, summary
+from compat.suite import Outcome, belongs, found_in, groups, lost, read_report, reason, summary
 
 REPORT = """<testsuites><testsuite>
 <testcase classname="test.test_x.TestX" name="test_good"/>
@@ -46,12 +46,30 @@ def test_what_is_excused_is_named_in_full(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_files_that_ran_apart_make_one_summary() -> None:
     passed, failed = Outcome("passed"), Outcome("failed", "x")
-    one = found_in("test/test_a.py", {"a": passed, "b": passed}, {"a": passed, "b": failed}, {"b": failed})
-    two = found_in("test/test_b.py", {"c": passed, "d": failed}, {"c": passed, "d": failed}, {})
+    one = found_in("test/test_a.py", {"a": passed, "b": passed}, {"a": passed, "b": failed})
+    two = found_in("test/test_b.py", {"c": passed, "d": failed}, {"c": passed, "d": failed})
     whole = summary({"test/test_a.py": one, "test/test_b.py": two}, 9)
     assert whole["totals"]["direct"] == {"passed": 3, "failed": 1, "skipped": 0}
     assert whole["totals"]["through"] == {"passed": 2, "failed": 2, "skipped": 0}
     assert (whole["lost"], whole["known"], whole["files"]) == ({"b": "failed: x"}, {}, [2, 9])
+
+
+def test_files_run_in_groups_within_their_folder() -> None:
+    wanted = ["test/asynchronous/test_a.py", "test/asynchronous/test_b.py", *(f"test/test_{n}.py" for n in "abc")]
+    assert [list(each) for each in groups(wanted, 2)] == [wanted[:2], wanted[2:4], wanted[4:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "mine"),
+    [
+        ("test.test_a.TestA::test_x", "test/test_a.py", True),
+        ("test.test_a::test_x", "test/test_a.py", True),
+        ("test.test_a_b.TestA::test_x", "test/test_a.py", False),
+        ("test.asynchronous.test_a.TestA::test_x", "test/test_a.py", False),
+    ],
+)
+def test_a_test_belongs_to_its_file(name: str, file: str, mine: bool) -> None:
+    assert belongs(name, file) is mine
 
 
 def test_the_tests_are_of_the_version_that_runs_them() -> None:
