@@ -98,8 +98,11 @@ def terminal(results: Results) -> str:
     return "\n".join(lines)
 
 
-def document(results: Results, suites: Mapping[str, Any] | None = None) -> str:
-    """docs/compatibility.md. `suites`: deployment → the summary of PyMongo's own tests there (compat/suite.py)."""
+def document(
+    results: Results, suites: Mapping[str, Any] | None = None, specifications: Mapping[str, Any] | None = None
+) -> str:
+    """docs/compatibility.md. `suites`: deployment → the summary of PyMongo's own tests there (compat/suite.py);
+    `specifications`: deployment → folder → what compat/specs.py found."""
     pairs = {key[:2] for key in results}
     tried = {key[:2] for key, cells in results.items() if not count(cells, Verdict.NOT_RUN)}
     parts = [_HEAD, totals(results)]
@@ -109,6 +112,8 @@ def document(results: Results, suites: Mapping[str, Any] | None = None) -> str:
     parts += ["## Clients, deployments, connection strings\n", *_overview(results), ""]
     if suites:
         parts += ["## PyMongo's own tests\n", *_suites(suites), ""]
+    if specifications:
+        parts += ["## The specifications' tests with the Node driver\n", *_specifications(specifications), ""]
     for family in dict.fromkeys(_family(client) for client, _, _ in results):
         parts += [f"## {family}: row by row\n", *_matrix(results, family), ""]
     if bad(results):
@@ -194,6 +199,29 @@ def _suites(suites: Mapping[str, Any]) -> Iterator[str]:
             reasons.setdefault(why, []).append(name.rpartition("::")[2].removeprefix("test_").replace("_", " "))
     for why, names in reasons.items():
         yield f"- {why} ({'; '.join(sorted(set(names)))})"
+
+
+def _specifications(found: Mapping[str, Any]) -> Iterator[str]:
+    """A line for each folder and deployment, and what differs."""
+    yield "The drivers' specifications come with unified test files, which the Node driver's own repository runs. Here"
+    yield "the newest Node driver carries them out on one mongod directly and through wardgate, and what it returned,"
+    yield "threw, sent and reported is compared. `other` are for another server, deployment or driver; `none` has no"
+    yield "result on either side."
+    yield ""
+    yield "| deployment | specification | same | none | other | differ |"
+    yield "|---|---|---|---|---|---|"
+    for deployment, folders in found.items():
+        for folder, each in folders.items():
+            figures = f"{each['same']} | {len(each['neither'])} | {each['absent']} | {len(each['differ'])}"
+            yield f"| {deployment} | {folder} | {figures} |"
+        sums = [sum(each[name] for each in folders.values()) for name in ("same", "absent")]
+        none, differ = (sum(len(each[name]) for each in folders.values()) for name in ("neither", "differ"))
+        yield f"| {deployment} | **all** | {sums[0]} | {none} | {sums[1]} | {differ} |"
+    yield ""
+    for deployment, folders in found.items():
+        for each in folders.values():
+            for test, lines in each["differ"].items():
+                yield f"- {deployment}: {test}: {_plain('; '.join(lines))}"
 
 
 def _share(cells: Sequence[Cell] | None) -> str:

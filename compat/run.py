@@ -154,13 +154,19 @@ def page(results: dict[Key, list[Cell]]) -> str:
         for ground in GROUNDS:
             found = {key: cells for key, cells in results.items() if key[:2] == (client.name, ground)}
             whole |= found or {(client.name, ground, first): never}
-    return report.document(whole, suites())
+    return report.document(whole, suites(), specifications())
 
 
 def suites() -> dict[str, Any]:
     """What the last runs of compat.suite found."""
     found = sorted((KEPT.parent / "suite").glob("*/summary.json"))
     return {path.parent.name: json.loads(path.read_text()) for path in found}
+
+
+def specifications() -> dict[str, Any]:
+    """What the last runs of compat.specs found."""
+    found = sorted((KEPT.parent / "specs").glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in found}
 
 
 def main() -> int:
