@@ -49,6 +49,7 @@ _AUDIT = {
 }
 _DEVICES = {
     "list": Place(f"{_HERE}.login:devices", "List the devices that are signed in as you."),
+    "rename": Place(f"{_HERE}.login:rename_device", "Give a device another name."),
     "revoke": Place(f"{_HERE}.login:revoke_device", "Sign a device out."),
 }
 _MFA = {

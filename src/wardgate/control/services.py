@@ -144,7 +144,7 @@ async def open_services(
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
     sweeping = Background("access", sweep, _ACCESS_SWEEP)
-    for watched in (users, bindings, approvals):
+    for watched in (users, sign_ins, bindings, approvals):
         watched.on_rights_lost.append(sweeping.wake.set)
     objects = _objects(settings)
     records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects, keeping)

@@ -13,12 +13,12 @@ from typing import TextIO
 import click
 
 from ... import durations
-from .. import options
+from .. import options, sign_in
 from ..access.run import Wish, run_access
 from ..access.view import BesideClient, JsonView, TerminalView, View
 from ..exits import Exit, ExitError
+from ..output import line
 from ..settings import Settings, not_logged_in
-from .login import log_in_on_terminal
 
 _CLIENT = "client"
 _INHERITED = ("/dev/fd/", "/dev/stdout", "/dev/stderr")  # links by nature; nobody else can place one there
@@ -111,7 +111,8 @@ def access(
     if not settings.is_logged_in():
         if as_json or not options.on_terminal():
             raise not_logged_in(settings.domain())
-        log_in_on_terminal(settings, settings.domain())
+        line(f"You are not logged in to {settings.domain()}.", stderr=True)
+        sign_in.on_terminal(settings, settings.domain())
     with _view(events, as_json, client) as view:
         return run_access(settings, wish, view)
 

@@ -3,94 +3,58 @@
 from __future__ import annotations
 
 import os
-import time
 
 import click
-from pydantic import SecretStr
 
-from ...api.client import ApiClient, NoLogin, UnreachableError
-from ...api.journal import SignIn
-from ...api.models import LoginRequest, Tokens, User
-from ...api.problems import ProblemCode, ProblemError
+from ...api.journal import SignIn, SignInUpdate
+from ...api.models import User
 from ...errors import WardgateError
-from .. import mfa, options
+from .. import options, sign_in
 from ..exits import Exit, ExitError
-from ..forms import path
-from ..logins import StoredLogin
+from ..forms import build, path
 from ..output import line, print_facts, print_json, print_list, when
 from ..settings import Settings, not_logged_in
 
-_STARTING_SECONDS = 10.0
+_KINDS = {"browser": "browser", "command_line": "command line"}
 
 
 @click.command()
-@click.option("--email", help="Your e-mail address.")
+@click.option("--email", help="Log in with a password, as this e-mail address.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option("--device", "by_code", is_flag=True, help="Show a code to type into a browser on another machine.")
 @options.json_output
 @options.settings
-def login(settings: Settings, email: str | None, password_stdin: bool, as_json: bool) -> None:
-    """Log in to a control plane; the login is kept in a file that only you can read."""
+def login(settings: Settings, email: str | None, password_stdin: bool, by_code: bool, as_json: bool) -> None:
+    """Log in to a control plane; the login is kept in a file that only you can read.
+
+    Opens your browser, where you sign in with what your organisation uses and let this device in. Without a browser,
+    or with --device, it shows a code that you type into a browser elsewhere. --email asks for a password instead.
+    """
     domain = settings.domain()
-    if not password_stdin and not options.on_terminal():
-        raise ExitError(
-            "no_terminal", "There is no terminal to ask on: use --email with --password-stdin.", Exit.NOT_LOGGED_IN
-        )
-    if email is None:
-        if password_stdin:
-            raise ExitError("email_needed", "--password-stdin needs --email.", Exit.USAGE)
-        email = click.prompt("E-mail", err=True)
-    password = options.password_from_stdin() if password_stdin else options.password_from_terminal("Password")
-    user = log_in(settings, domain, email, password)
+    user = _user(settings, domain, email, password_stdin, by_code)
     if as_json:
         print_json(user)
     else:
         line(f"Logged in to {domain} as {user.email}.")
 
 
-def log_in(settings: Settings, domain: str, email: str, password: SecretStr) -> User:
-    """Make a login and keep it."""
-    body = LoginRequest(email=email, password=password)
-    with ApiClient(domain, NoLogin(), ca_file=settings.ca_file) as client:
-        try:
-            tokens = _patiently(client, body)
-        except ProblemError as error:
-            tokens = _with_second_factor(client, body, error)
-    settings.logins().put(domain, StoredLogin.of(tokens))
-    return tokens.user
-
-
-def _with_second_factor(client: ApiClient, body: LoginRequest, error: ProblemError) -> Tokens:
-    """Answer what the login was asked for, on a terminal; `error` otherwise."""
-    challenge = mfa.challenge_in(error)
-    if challenge is None or not options.on_terminal():
-        raise error
-    while True:
-        answered = body.model_copy(update={"challenge_id": challenge.challenge_id, "code": mfa.ask(challenge)})
-        try:
-            return client.post("/auth/login", Tokens, answered)
-        except ProblemError as wrong:
-            if wrong.problem.code is not ProblemCode.MFA_CODE_WRONG or not wrong.problem.context.get("attempts_left"):
-                raise
-            line(wrong.message, stderr=True)
-
-
-def _patiently(client: ApiClient, body: LoginRequest) -> Tokens:
-    """Log in, waiting for a control plane on this machine that is only just being started (as in the tour)."""
-    until = time.monotonic() + (_STARTING_SECONDS if client.is_local else 0.0)
-    while True:
-        try:
-            return client.post("/auth/login", Tokens, body)
-        except UnreachableError:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(0.2)
-
-
-def log_in_on_terminal(settings: Settings, domain: str) -> None:
-    """Ask for e-mail and password and log in; for a command that found no login."""
-    line(f"You are not logged in to {domain}.", stderr=True)
-    email = click.prompt("E-mail", err=True)
-    log_in(settings, domain, email, options.password_from_terminal("Password"))
+def _user(settings: Settings, domain: str, email: str | None, password_stdin: bool, by_code: bool) -> User:
+    if by_code and (email is not None or password_stdin):
+        raise ExitError("device_and_password", "--device takes no password: leave --email out.", Exit.USAGE)
+    if password_stdin and email is None:
+        raise ExitError("email_needed", "--password-stdin needs --email.", Exit.USAGE)
+    if by_code:
+        return sign_in.by_code(settings, domain)
+    if not password_stdin and not options.on_terminal():
+        raise ExitError(
+            "no_terminal",
+            "There is no terminal to ask on: use --email with --password-stdin, or --device.",
+            Exit.NOT_LOGGED_IN,
+        )
+    if email is None:
+        return sign_in.on_terminal(settings, domain)
+    password = options.password_from_stdin() if password_stdin else options.password_from_terminal("Password")
+    return sign_in.with_password(settings, domain, email, password)
 
 
 @click.command()
@@ -133,26 +97,55 @@ def whoami(settings: Settings, as_json: bool) -> None:
 
 
 @click.command(name="list")
+@click.option("--user", help="Of this user (e-mail address or id) instead of yours; for administrators.")
 @options.json_output
 @options.settings
-def devices(settings: Settings, as_json: bool) -> None:
+def devices(settings: Settings, user: str | None, as_json: bool) -> None:
     """List the devices that are signed in as you, the newest use first."""
     with settings.api() as client:
-        found = list(client.pages("/auth/sign-ins", SignIn))
+        found = list(client.pages(_devices_of(user), SignIn))
     print_list(
         found,
         as_json,
-        ("ID", "SIGNED IN", "USED", "FROM", ""),
-        lambda d: (d.id, when(d.created_at), when(d.refreshed_at), d.address or "–", "this one" if d.current else ""),
+        ("ID", "NAME", "KIND", "SIGNED IN", "BY", "USED", "FROM", ""),
+        lambda d: (
+            d.id,
+            d.name or "–",
+            _KINDS[d.kind],
+            when(d.created_at),
+            f"{d.method}, second factor" if d.second_factor else d.method,
+            when(d.used_at or d.refreshed_at),
+            d.address or "–",
+            "this one" if d.current else "",
+        ),
         empty="No device is signed in.",
     )
 
 
-@click.command(name="revoke")
+@click.command(name="rename")
 @click.argument("device")
+@click.argument("name")
 @options.settings
-def revoke_device(settings: Settings, device: str) -> None:
-    """Sign DEVICE (its id, from the list) out."""
+def rename_device(settings: Settings, device: str, name: str) -> None:
+    """Call DEVICE (its id, from the list) NAME."""
     with settings.api() as client:
-        client.call("DELETE", path("auth", "sign-ins", device))
-    line(f"Device {device} is signed out.")
+        client.patch(path("auth", "sign-ins", device), SignIn, build(SignInUpdate, name=name))
+    line(f"Device {device} is called {name} now.")
+
+
+@click.command(name="revoke")
+@click.argument("device", required=False)
+@click.option("--others", is_flag=True, help="All your devices but this one.")
+@click.option("--user", help="A device of this user (e-mail address or id); for administrators.")
+@options.settings
+def revoke_device(settings: Settings, device: str | None, others: bool, user: str | None) -> None:
+    """Sign DEVICE (its id, from the list) out; the sessions that it has open end."""
+    if (device is None) is not others or (others and user is not None):
+        raise ExitError("which_device", "Name one device, or use --others for all of yours but this one.", Exit.USAGE)
+    with settings.api() as client:
+        client.call("DELETE", _devices_of(user) + ("" if device is None else path(device)))
+    line("Your other devices are signed out." if device is None else f"Device {device} is signed out.")
+
+
+def _devices_of(user: str | None) -> str:
+    return path("auth", "sign-ins") if user is None else path("users", user, "sign-ins")

@@ -162,6 +162,8 @@ class GatewayAccess:
             return False
         if row.grant_id is not None and not await self._approvals.still_granted(session, row.grant_id):
             return False
+        if row.sign_in_id is not None and await self._people.was_signed_out(session, row.sign_in_id):
+            return False
         bindings = await self._people.user_bindings(session, row.user_id)
         permission = Permission.ACCOUNT_OWN_SESSION_CREATE
         return any(binding.permits(permission) and binding.scope.covers(account.scope) for binding in bindings)

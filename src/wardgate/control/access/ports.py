@@ -79,6 +79,9 @@ class People(Protocol):
     async def user_bindings(self, session: AsyncSession, user_id: str) -> tuple[Binding, ...]:
         """The bindings that a user has now; none for one who is gone or disabled."""
 
+    async def was_signed_out(self, session: AsyncSession, sign_in_id: str) -> bool:
+        """Whether somebody has ended that sign-in, which is more than that its tokens have expired."""
+
 
 # Records: the last frame of a session that is durable here, None before the first.
 Heads: TypeAlias = Callable[[AsyncSession, str], Awaitable[Head | None]]

@@ -160,6 +160,7 @@ class AccessService:
             account=account.account,
             user_id=actor.user_id,
             user=actor.email,
+            sign_in_id=actor.sign_in_id,
             gateway_id=account.gateway_id,
             gateway=account.gateway,
             reason=body.reason,

@@ -245,6 +245,10 @@ class IdentityService:
             raise _invalid_credentials()
         return row
 
+    async def was_signed_out(self, session: AsyncSession, sign_in_id: str) -> bool:
+        """Whether somebody has ended that sign-in, which is more than that its tokens have expired."""
+        return await self._sign_ins.was_ended(session, sign_in_id)
+
     async def user_bindings(self, session: AsyncSession, user_id: str) -> tuple[Binding, ...]:
         """What a user has now, nothing if disabled or gone: for whoever asks again later, as a live session must."""
         return await store.bindings(session, user_id, self._sources.now())

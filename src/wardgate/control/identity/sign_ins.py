@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -73,6 +74,7 @@ class SignInService:
         self._audit_log = audit_log
         self._sources = sources
         self._numbers = numbers
+        self.on_rights_lost: list[Callable[[], None]] = []
 
     # --- opening --------------------------------------------------------------------------------------------------
 
@@ -181,6 +183,7 @@ class SignInService:
             await self._audit_log.append(
                 session, cause, Event.USER_TOKEN_REUSED, user.id, details={"sign_in": sign_in.id}
             )
+        self._rights_lost()
         raise not_logged_in()  # after the commit: raised inside, it would undo the revocation
 
     async def standing(self, session: AsyncSession, sign_in_id: str) -> SignInRow | None:
@@ -190,6 +193,11 @@ class SignInService:
         if row is None or over or (row.ends_at is not None and row.ends_at <= self._sources.now()):
             return None
         return row
+
+    async def was_ended(self, session: AsyncSession, sign_in_id: str) -> bool:
+        """Whether somebody has ended that sign-in."""
+        row = await session.get(SignInRow, sign_in_id)
+        return row is not None and row.revoked_at is not None
 
     async def must_be_fresh(self, session: AsyncSession, actor: Actor, *, second_factor: bool = False) -> SignInRow:
         """The actor's sign-in, if they showed a moment ago, at this very device, who they are (with a second factor
@@ -223,13 +231,14 @@ class SignInService:
             return _describe(row, actor.sign_in_id)
 
     async def end(self, actor: Actor, sign_in_id: str, *, user_id: str | None = None) -> None:
-        """Sign a device out: the actor's own, or one of `user_id`. ProblemError `not_found`."""
+        """Sign a device out: the actor's own, or one of `user_id`; its sessions end. ProblemError `not_found`."""
         whose = user_id or actor.user_id
         async with self._database.write() as session:
             row = await self._of(session, whose, sign_in_id)
             await store.revoke_sign_in(session, row.id, self._sources.now())
             details = {"sign_in": row.id, "name": row.name}
             await self._audit_log.append(session, actor.cause, Event.USER_LOGGED_OUT, whose, details=details)
+        self._rights_lost()
 
     async def end_others(self, actor: Actor) -> None:
         """Sign every device of the actor out but the one that asks."""
@@ -237,6 +246,11 @@ class SignInService:
             await store.revoke_sign_ins(session, actor.user_id, self._sources.now(), keep=actor.sign_in_id)
             details = {"but": actor.sign_in_id}
             await self._audit_log.append(session, actor.cause, Event.USER_LOGGED_OUT, actor.user_id, details=details)
+        self._rights_lost()
+
+    def _rights_lost(self) -> None:
+        for told in self.on_rights_lost:
+            told()
 
     async def _of(self, session: AsyncSession, user_id: str, sign_in_id: str) -> SignInRow:
         row = await session.get(SignInRow, sign_in_id)

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 
+from ...api.journal import SignIn
 from ...api.models import Page
 from ...api.people import Binding, BindingCreate, PasswordChange, PasswordReset, UserCreate, UserDetails
 from ...secret import Secret
 from ..identity import Actor, Permission, requires
+from ..identity.sign_ins import SignInService
 from ..identity.users import UserService
 from ..paging import Paging, paging
 from .service import BindingService
@@ -18,10 +20,11 @@ _Paging = Annotated[Paging, Depends(paging)]
 _Updater = Annotated[Actor, Depends(requires(Permission.ORGANISATION_USER_UPDATE))]
 
 
-def build(users: UserService, bindings: BindingService) -> APIRouter:
+def build(users: UserService, bindings: BindingService, sign_ins: SignInService) -> APIRouter:
     """The routes below `/users` and `/bindings`, and one's own password."""
     router = APIRouter()
     _users(router, users)
+    _devices(router, sign_ins, users)
     _passwords(router, users)
     _bindings(router, bindings)
     return router
@@ -61,6 +64,20 @@ def _users(router: APIRouter, users: UserService) -> None:
     async def enable_user(user: str, actor: _Updater) -> UserDetails:
         """Let a disabled user in again, with the roles that they had."""
         return await users.enable(actor, user)
+
+
+def _devices(router: APIRouter, sign_ins: SignInService, users: UserService) -> None:
+    reads, ends = requires(Permission.ORGANISATION_USER_READ), requires(Permission.ORGANISATION_USER_UPDATE)
+
+    @router.get("/users/{user}/sign-ins", tags=["users"], dependencies=[Depends(reads)])
+    async def list_user_sign_ins(user: str) -> Page[SignIn]:
+        """The devices that are signed in as a user, the newest use first."""
+        return Page[SignIn](items=await sign_ins.page((await users.get(user)).id))
+
+    @router.delete("/users/{user}/sign-ins/{sign_in}", status_code=204, tags=["users"])
+    async def delete_user_sign_in(user: str, sign_in: str, actor: Annotated[Actor, Depends(ends)]) -> None:
+        """Sign a device of a user out."""
+        await sign_ins.end(actor, sign_in, user_id=(await users.get(user)).id)
 
 
 def _passwords(router: APIRouter, users: UserService) -> None:

@@ -66,7 +66,7 @@ def _routers(services: Services) -> list[APIRouter]:
         health.build(services.database),
         identity_routes.build(services.identity, services.sign_ins),
         devices_routes.build(services.devices),
-        members_routes.build(services.users, services.bindings),
+        members_routes.build(services.users, services.bindings, services.sign_ins),
         mfa_routes.build(services.mfa, services.verification),
         journal_routes.build(services.journal),
         projects_routes.build(services.projects, services.keeping),
