@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx2
 
+from wardgate.api.problems import ProblemError
 from wardgate.control.audit_log import Cause
 from wardgate.control.identity.actor import Scope
 from wardgate.control.identity.model import TokenKind
@@ -85,7 +87,8 @@ async def test_the_sessions_of_a_device_that_is_signed_out_end(
     (device,) = [d for d in await devices(ann) if d["current"]]
     assert (await other.delete(f"{V1}/auth/sign-ins/{device['id']}")).status_code == 204
     await sweep(control)
-    ended = (await gateway.heartbeat(lost, kept))["end"]
+    beating = [{"session_id": session_id, "epoch": 1} for session_id in (lost, kept)]
+    ended = (await gateway.beat(json.dumps({"sessions": beating}).encode()))["end"]
     assert [(each["session_id"], each["reason"]) for each in ended] == [(lost, "rights_lost")]
     assert (await show(other, kept))["status"] == "active"
 
@@ -104,8 +107,7 @@ async def browser(control: Any) -> str:
 async def uses(control: Any, token: str) -> bool:
     try:
         await control.services.sign_ins.authenticate(token, Cause("test", address="192.0.2.1"), TokenKind.BROWSER)
-    except Exception as error:
-        assert getattr(error, "code", "") == "not_logged_in"
+    except ProblemError:
         return False
     return True
 
@@ -130,7 +132,7 @@ async def test_a_browser_that_is_used_stays_for_twelve_hours(control: Any) -> No
 
 async def test_a_browser_that_is_not_used_is_signed_out_after_an_hour(control: Any, admin: httpx2.AsyncClient) -> None:
     token = await browser(control)
-    assert [(d["kind"], d["name"]) for d in await devices(admin)][0] == ("browser", "Firefox on Linux")
+    assert ("browser", "Firefox on Linux") in {(d["kind"], d["name"]) for d in await devices(admin)}
     control.clock.forward(minutes=59)
     assert await uses(control, token)
     control.clock.forward(minutes=60)

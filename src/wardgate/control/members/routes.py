@@ -67,15 +67,15 @@ def _users(router: APIRouter, users: UserService) -> None:
 
 
 def _devices(router: APIRouter, sign_ins: SignInService, users: UserService) -> None:
-    reads, ends = requires(Permission.ORGANISATION_USER_READ), requires(Permission.ORGANISATION_USER_UPDATE)
+    reads = Depends(requires(Permission.ORGANISATION_USER_READ))
 
-    @router.get("/users/{user}/sign-ins", tags=["users"], dependencies=[Depends(reads)])
+    @router.get("/users/{user}/sign-ins", tags=["users"], dependencies=[reads])
     async def list_user_sign_ins(user: str) -> Page[SignIn]:
         """The devices that are signed in as a user, the newest use first."""
         return Page[SignIn](items=await sign_ins.page((await users.get(user)).id))
 
     @router.delete("/users/{user}/sign-ins/{sign_in}", status_code=204, tags=["users"])
-    async def delete_user_sign_in(user: str, sign_in: str, actor: Annotated[Actor, Depends(ends)]) -> None:
+    async def delete_user_sign_in(user: str, sign_in: str, actor: _Updater) -> None:
         """Sign a device of a user out."""
         await sign_ins.end(actor, sign_in, user_id=(await users.get(user)).id)
 

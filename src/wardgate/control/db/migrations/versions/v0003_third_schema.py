@@ -46,6 +46,9 @@ def upgrade() -> None:
     with op.batch_alter_table("device_requests", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_device_requests_expires_at"), ["expires_at"], unique=False)
 
+    with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("sign_in_id", sa.String(), nullable=True))
+
     with op.batch_alter_table("sign_ins", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column(
@@ -86,6 +89,9 @@ def downgrade() -> None:
         batch_op.drop_column("method")
         batch_op.drop_column("name")
         batch_op.drop_column("kind")
+
+    with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.drop_column("sign_in_id")
 
     with op.batch_alter_table("device_requests", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_device_requests_expires_at"))
