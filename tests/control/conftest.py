@@ -103,7 +103,7 @@ def clock() -> Clock:
 async def control(tmp_path: Path, clock: Clock) -> AsyncIterator[Control]:
     path = tmp_path / "wardgate.db"
     database = Database(sqlite_url(path))
-    settings = Settings(tmp_path, ORIGIN, DoorSettings(hosts=frozenset({"127.0.0.1:8400"})))
+    settings = Settings(tmp_path, ORIGIN, DoorSettings(hosts=frozenset({"127.0.0.1:8400", "localhost:8400"})))
     hasher = PasswordHasher(Cost(memory_kib=8, iterations=1))
     sources, master = Sources(now=clock), MasterKey.of(bytes(range(32)))
     await database.run(Base.metadata.create_all)

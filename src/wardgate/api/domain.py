@@ -8,6 +8,7 @@ the audience of signed assertions and the key of stored logins, so two spellings
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ..errors import WardgateError
@@ -50,6 +51,30 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class PasskeySite:
+    """What passkeys are made for: `rp_id`, a host name, and the one `origin` whose pages may use them."""
+
+    rp_id: str
+    origin: str
+
+
+def passkey_site(domain: str) -> PasskeySite | None:
+    """Where a control plane's passkeys are good; None where it has no name.
+
+    A passkey belongs to a host name, never to an IP address (WebAuthn, section 5.1.2). A control plane on a loopback
+    address is also reached as `localhost`, which every browser takes.
+    """
+    parts = urlsplit(canonical(domain))
+    host = "localhost" if is_loopback(parts.hostname or "") else parts.hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        suffix = "" if parts.port is None else f":{parts.port}"
+        return PasskeySite(host, f"{parts.scheme}://{host}{suffix}")
+    return None
 
 
 def _invalid(domain: str) -> WardgateError:

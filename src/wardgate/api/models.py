@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from ..ids import NAME_PATTERN
+from .webauthn import PasskeyAssertion
 
 Name = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$", max_length=63)]
 Item = TypeVar("Item")
@@ -44,6 +45,7 @@ class LoginRequest(Request):
     challenge_id: str | None = Field(default=None, max_length=64, description="Of the `mfa_required` before.")
     code: SecretStr | None = Field(default=None, min_length=1, max_length=64, description="The challenge's answer.")
     device: str | None = Field(default=None, max_length=64, description="What the device calls itself.")
+    passkey: PasskeyAssertion | None = Field(default=None, description="The challenge's answer, by a passkey.")
 
 
 class RefreshRequest(Request):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ..api.domain import canonical, is_loopback
+from ..api.domain import canonical, is_loopback, passkey_site
 from ..errors import WardgateError
 from ..secret import Secret
 from .settings import DoorSettings, Network
@@ -104,6 +104,9 @@ class RunOptions:
         """What every request is checked against."""
         url = self.url(port)
         names = {url.partition("://")[2]}
+        site = passkey_site(url)
+        if site is not None:
+            names.add(site.origin.partition("://")[2])  # localhost, where the URL is a loopback address
         if not self.listen.is_unspecified:
             names.add(str(Address(self.listen.host, port)))
         if self.listen.is_unspecified or is_loopback(self.listen.host):

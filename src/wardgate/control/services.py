@@ -28,7 +28,7 @@ from .jobs import Background
 from .journal import JournalService
 from .mail import Mailer
 from .members import BindingService
-from .mfa import MfaService, Verification
+from .mfa import Changes, MfaService, PasskeyEnrolment, Passkeys, PasskeySignInService, RelyingParty, Verification
 from .mfa.sign_in import SignInFactor
 from .projects import ProjectService, RecordKeeping
 from .records import Bucket, Layered, ObjectFolder, ObjectStore, RecordService, latest_head
@@ -61,6 +61,10 @@ class Services:
     users: UserService
     bindings: BindingService
     verification: Verification
+    passkeys: Passkeys
+    factor_changes: Changes
+    passkey_enrolment: PasskeyEnrolment
+    passkey_sign_in: PasskeySignInService
     mfa: MfaService
     devices: DeviceService
     approvals: ApprovalService
@@ -111,10 +115,13 @@ async def open_services(
     keeping = RecordKeeping(database, audit_log, projects)
     users = UserService(database, audit_log, sources, identity)
     bindings = BindingService(database, audit_log, sources, identity, users, projects)
-    verification = Verification(database, audit_log, sources, vault, mailer)
+    site = settings.passkeys
+    passkeys = Passkeys(audit_log, sources, None if site is None else RelyingParty(site))
+    verification = Verification(database, audit_log, sources, vault, mailer, passkeys)
     factor = identity.second_factor = SignInFactor(database, verification)
     devices = DeviceService(database, audit_log, sources, sign_ins, factor, settings.public_url)
-    mfa = MfaService(database, audit_log, sources, vault, identity, users, verification)
+    changes = Changes(database, identity, sign_ins, verification)
+    mfa = MfaService(database, audit_log, sources, vault, users, verification, passkeys, changes)
     hub = LinkHub()
     enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
     fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub)
@@ -162,6 +169,10 @@ async def open_services(
         users=users,
         bindings=bindings,
         verification=verification,
+        passkeys=passkeys,
+        factor_changes=changes,
+        passkey_enrolment=PasskeyEnrolment(database, audit_log, sources, passkeys, changes, verification),
+        passkey_sign_in=PasskeySignInService(database, audit_log, sources, identity, sign_ins, passkeys),
         mfa=mfa,
         devices=devices,
         approvals=approvals,

@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..api.domain import PasskeySite, passkey_site
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -34,3 +36,9 @@ class Settings:
     door: DoorSettings
     relay_advertise: str | None = None
     records_store: str | None = None
+
+    @property
+    def passkeys(self) -> PasskeySite | None:
+        """Where passkeys are good; None where no name of this control plane is one that its door takes."""
+        site = passkey_site(self.public_url)
+        return site if site is not None and site.origin.partition("://")[2] in self.door.hosts else None

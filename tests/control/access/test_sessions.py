@@ -51,7 +51,7 @@ async def account(admin: Client, shop: str, gateway: Machine, relay: Machine) ->
     return document
 
 
-async def ask(client: Client, shop: str, key: certs.PrivateKey | None = None, **changes: Any) -> httpx2.Response:
+async def ask(client: Client, shop: str, key: certs.PrivateKey | None = None, /, **changes: Any) -> httpx2.Response:
     csr = x509.load_der_x509_csr(certs.make_csr(key or certs.make_key())).public_bytes(Encoding.PEM).decode()
     body = {"resource": "mongo", "account": "ro", "duration": "1h", "csr": csr, **changes}
     return await client.post(f"{PREFIX}/projects/{shop}/sessions", json=body)

@@ -19,7 +19,7 @@ from .conftest import PASSWORD, V1, Postbox, set_up
 Client = httpx2.AsyncClient
 
 
-async def challenged(client: Client, shop: str, key: certs.PrivateKey, **changes: Any) -> dict[str, Any]:
+async def challenged(client: Client, shop: str, key: certs.PrivateKey, /, **changes: Any) -> dict[str, Any]:
     """The challenge that stands before a session."""
     answer = await ask(client, shop, key, **changes)
     assert answer.status_code == 403, answer.text

@@ -14,8 +14,8 @@ from ...api.mfa import (
     MfaPolicyUpdate,
     MfaStatus,
     RecoveryCodes,
+    SetUpRequest,
     TotpEnrolment,
-    TotpRequest,
 )
 from .. import options
 from ..exits import Exit, ExitError
@@ -73,7 +73,7 @@ def totp(settings: Settings) -> None:
         has_one = bool(client.get("/mfa", MfaStatus).methods)
         password = options.password_from_terminal("Password")
         present = _code("Code from the present app, or a recovery code") if has_one else None
-        begun = client.post("/mfa/totp", TotpEnrolment, build(TotpRequest, password=password, code=present))
+        begun = client.post("/mfa/totp", TotpEnrolment, build(SetUpRequest, password=password, code=present))
         _show_qr(begun.uri)
         line(f"Scan this with your authenticator app, or type the secret in: {_grouped(begun.secret)}", stderr=True)
         body = build(CodeRequest, code=_code("The code that the app shows now"))

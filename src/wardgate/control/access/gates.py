@@ -10,12 +10,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from ...api.mfa import AccessFacts
 from ...api.problems import ProblemCode, ProblemError
 from ...net import certs
 from ..approvals.grants import Grant
 from ..identity.actor import Actor
 from ..identity.permissions import Permission
-from ..mfa.service import who
+from ..mfa.changes import who
 from ..mfa.verification import binding_of
 from ..resources.facts import AccountFacts
 from .ports import Approvals, Factor, Fleet
@@ -30,7 +31,8 @@ class Wish:
     wanted: timedelta
     key: certs.PublicKey
     reason: str | None
-    challenge_id: str | None
+    hostname: str | None = None
+    challenge_id: str | None = None
     fleet: Fleet
     factor: Factor
     approvals: Approvals
@@ -44,9 +46,23 @@ class Wish:
 
     @property
     def binding(self) -> bytes:
-        """What a second factor is good for: this account, so long, and the key that the certificate bears."""
+        """What a second factor is good for: this account, so long, for that reason, and the certificate's key."""
         seconds = str(self.longest.total_seconds())
-        return binding_of("access", self.account.account_id, seconds, certs.public_key_der(self.key))
+        key = certs.public_key_der(self.key)
+        return binding_of("access", self.account.account_id, seconds, key, self.reason or "")
+
+    @property
+    def shown(self) -> AccessFacts:
+        """What the person who is asked for a second factor gets to see."""
+        return AccessFacts(
+            project_id=self.account.project_id,
+            resource=self.account.resource,
+            account=self.account.account,
+            duration_s=self.longest.total_seconds(),
+            reason=self.reason,
+            hostname=self.hostname,
+            address=self.actor.cause.address,
+        )
 
 
 async def role(wish: Wish) -> None:
@@ -85,7 +101,7 @@ async def mfa(wish: Wish) -> None:
     """Where the account asks for a second factor: one was shown for exactly this access, and is not used up."""
     if wish.account.require_mfa:
         what = f"Access to {wish.account.account} on {wish.account.resource}"
-        await wish.factor.require(who(wish.actor), wish.binding, wish.challenge_id, what=what)
+        await wish.factor.require(who(wish.actor), wish.binding, wish.challenge_id, what=what, access=wish.shown)
 
 
 async def gateway_online(wish: Wish) -> None:

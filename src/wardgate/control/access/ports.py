@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypeAlias
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.machine import Credentials, Head, MongoTarget, SessionOrder
+from ...api.mfa import AccessFacts
 from ...api.models import Route
 from ..approvals.grants import Grant
 from ..identity.actor import Binding
@@ -56,7 +57,9 @@ class Fleet(Protocol):
 class Factor(Protocol):
     """Multi-factor authentication."""
 
-    async def require(self, who: Who, binding: bytes, challenge_id: str | None, *, what: str) -> None:
+    async def require(
+        self, who: Who, binding: bytes, challenge_id: str | None, *, what: str, access: AccessFacts
+    ) -> None:
         """Return where that challenge was met and is unused; else ask, by raising `mfa_required`."""
 
     async def consume(self, session: AsyncSession, who: Who, challenge_id: str, binding: bytes) -> None:

@@ -32,7 +32,7 @@ from ..audit_log import AuditLog, Event
 from ..db import Database
 from ..identity.actor import Actor, Scope, not_found
 from ..identity.permissions import Permission
-from ..mfa.service import who
+from ..mfa.changes import who
 from ..paging import Paging, page_of
 from ..resources.facts import AccountFacts
 from ..sources import Sources
@@ -87,6 +87,7 @@ class AccessService:
             wanted=wanted,
             key=key,
             reason=body.reason,
+            hostname=body.client.hostname,
             challenge_id=body.mfa_challenge,
             fleet=self._fleet,
             factor=self._factor,

@@ -19,9 +19,12 @@ class Event(StrEnum):
     GATEWAY_RENEWED = "gateway.renewed"
     GATEWAY_REVOKED = "gateway.revoked"
     GATEWAY_TOKEN_CREATED = "gateway.token_created"  # noqa: S105 - the name of an event
+    MFA_CHALLENGE_REFUSED = "mfa.challenge_refused"
+    MFA_CLONE_SUSPECTED = "mfa.clone_suspected"
     MFA_FAILED = "mfa.failed"
     MFA_METHOD_ADDED = "mfa.method_added"
     MFA_METHOD_REMOVED = "mfa.method_removed"
+    MFA_METHOD_RENAMED = "mfa.method_renamed"
     MFA_POLICY_CHANGED = "mfa.policy_changed"
     MFA_RECOVERY_CODES_MADE = "mfa.recovery_codes_made"
     MFA_RESET = "mfa.reset"

@@ -26,11 +26,11 @@ def build(identity: IdentityService, sign_ins: SignInService) -> APIRouter:
     @router.post("/login")
     async def login(body: LoginRequest, request: Request) -> Tokens:
         """Log in with a password, and with a second factor where the organisation asks for it (`mfa_required`)."""
-        answer = None
-        if body.challenge_id is not None and body.code is not None:
-            answer = MfaAnswer(body.challenge_id, Secret(body.code.get_secret_value()))
+        answer = None if body.code is None else Secret(body.code.get_secret_value())
+        met = answer or body.passkey
+        given = None if body.challenge_id is None or met is None else MfaAnswer(body.challenge_id, met)
         password, device = Secret(body.password.get_secret_value()), Device(name=body.device or "")
-        return await identity.login(body.email, password, cause_of(request), answer, device=device)
+        return await identity.login(body.email, password, cause_of(request), given, device=device)
 
     @router.post("/refresh")
     async def refresh(body: RefreshRequest, request: Request) -> Tokens:

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.models import Tokens
 from ...api.problems import ProblemCode, ProblemError
+from ...api.webauthn import PasskeyAssertion
 from ...ids import Kind
 from ...secret import Secret
 from ..audit_log import AuditLog, Cause, Event
@@ -45,7 +46,7 @@ class MfaAnswer:
     """The answer to a challenge that an earlier attempt at this login was asked."""
 
     challenge_id: str
-    code: Secret
+    answer: Secret | PasskeyAssertion
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +249,16 @@ class IdentityService:
     async def was_signed_out(self, session: AsyncSession, sign_in_id: str) -> bool:
         """Whether somebody has ended that sign-in, which is more than that its tokens have expired."""
         return await self._sign_ins.was_ended(session, sign_in_id)
+
+    async def standing_user(self, session: AsyncSession, user_id: str) -> UserRow | None:
+        """The row of a user who may sign in, locked, in a `write()` block."""
+        row = await store.user_by_id(session, user_id, lock=True)
+        return None if row is None or row.disabled_at is not None else row
+
+    async def has_password(self, session: AsyncSession, user_id: str) -> bool:
+        """Whether the user has one; who comes by single sign-on has none."""
+        row = await store.user_by_id(session, user_id)
+        return row is not None and row.password_hash is not None
 
     async def user_bindings(self, session: AsyncSession, user_id: str) -> tuple[Binding, ...]:
         """What a user has now, nothing if disabled or gone: for whoever asks again later, as a live session must."""

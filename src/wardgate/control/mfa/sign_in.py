@@ -12,6 +12,7 @@ from ..audit_log import Cause
 from ..db import Database
 from ..identity.service import MfaAnswer
 from . import store
+from .model import Purpose
 from .verification import Verification, Who, binding_of
 
 
@@ -29,9 +30,9 @@ class SignInFactor:
                 return False
         who, binding = Who(user_id, email, None, cause), binding_of("sign-in", user_id)
         if answer is None:
-            await self._verification.require(who, binding, None, what="This sign-in")
+            await self._verification.require(who, binding, None, what="This sign-in", purpose=Purpose.SIGN_IN)
             return False
-        await self._verification.verify(who, answer.challenge_id, answer.code)
+        await self._verification.verify(who, answer.challenge_id, answer.answer)
         async with self._database.write() as session:
             await self._verification.consume(session, who, answer.challenge_id, binding)
         return True

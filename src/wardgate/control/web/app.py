@@ -65,9 +65,10 @@ def _routers(services: Services) -> list[APIRouter]:
     return [
         health.build(services.database),
         identity_routes.build(services.identity, services.sign_ins),
+        mfa_routes.build_sign_in(services.passkey_sign_in),
         devices_routes.build(services.devices),
         members_routes.build(services.users, services.bindings, services.sign_ins),
-        mfa_routes.build(services.mfa, services.verification),
+        mfa_routes.build(services.mfa, services.verification, services.factor_changes, services.passkey_enrolment),
         journal_routes.build(services.journal),
         projects_routes.build(services.projects, services.keeping),
         fleet_routes.build_people(services.fleet),

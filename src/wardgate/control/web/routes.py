@@ -25,6 +25,8 @@ PUBLIC: Final = frozenset(
         ("POST", "/api/v1/auth/device-requests"),  # opens nothing until somebody who is signed in approves it
         ("POST", "/api/v1/auth/device-requests/token"),  # proves a device code inside
         ("POST", "/api/v1/auth/login"),
+        ("POST", "/api/v1/auth/passkey/options"),
+        ("POST", "/api/v1/auth/passkey/verify"),  # proves a passkey inside
         ("POST", "/api/v1/auth/refresh"),
         ("POST", "/api/v1/enrol"),  # proves an enrolment token inside
     }
