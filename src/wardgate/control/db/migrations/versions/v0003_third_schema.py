@@ -46,6 +46,59 @@ def upgrade() -> None:
     with op.batch_alter_table("device_requests", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_device_requests_expires_at"), ["expires_at"], unique=False)
 
+    op.create_table(
+        "passkey_questions",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=True),
+        sa.Column("sign_in_id", sa.String(), nullable=True),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["user_id"], ["users.id"], name=op.f("fk_passkey_questions_user_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_passkey_questions")),
+    )
+    with op.batch_alter_table("passkey_questions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_passkey_questions_expires_at"), ["expires_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_passkey_questions_user_id"), ["user_id"], unique=False)
+
+    op.create_table(
+        "passkeys",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("rp_id", sa.String(), nullable=False),
+        sa.Column("credential_id", sa.LargeBinary(), nullable=False),
+        sa.Column("credential", sa.LargeBinary(), nullable=False),
+        sa.Column("counter", sa.BigInteger(), nullable=False),
+        sa.Column("synced", sa.Boolean(), nullable=False),
+        sa.Column("transports", sa.JSON(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("last_used_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("clone_suspected_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_passkeys_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_passkeys")),
+        sa.UniqueConstraint("credential_id", name=op.f("uq_passkeys_credential_id")),
+        sa.UniqueConstraint("user_id", "name", name=op.f("uq_passkeys_user_id_name")),
+    )
+    with op.batch_alter_table("passkeys", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_passkeys_user_id"), ["user_id"], unique=False)
+
+    with op.batch_alter_table("mfa_challenges", schema=None) as batch_op:
+        batch_op.add_column(
+            sa.Column(
+                "purpose",
+                sa.Enum("access", "change", "sign_in", name="purpose", native_enum=False, length=64),
+                server_default="access",
+                nullable=False,
+            )
+        )
+        batch_op.add_column(sa.Column("what", sa.String(), server_default="", nullable=False))
+        batch_op.add_column(sa.Column("shown", sa.JSON(), nullable=True))
+        batch_op.add_column(sa.Column("refused_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True))
+
+    with op.batch_alter_table("mfa_policy", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("user_verification", sa.Boolean(), server_default=sa.false(), nullable=False))
+
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("sign_in_id", sa.String(), nullable=True))
 
@@ -93,6 +146,24 @@ def downgrade() -> None:
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.drop_column("sign_in_id")
 
+    with op.batch_alter_table("mfa_policy", schema=None) as batch_op:
+        batch_op.drop_column("user_verification")
+
+    with op.batch_alter_table("mfa_challenges", schema=None) as batch_op:
+        batch_op.drop_column("refused_at")
+        batch_op.drop_column("shown")
+        batch_op.drop_column("what")
+        batch_op.drop_column("purpose")
+
+    with op.batch_alter_table("passkeys", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_passkeys_user_id"))
+
+    op.drop_table("passkeys")
+    with op.batch_alter_table("passkey_questions", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_passkey_questions_user_id"))
+        batch_op.drop_index(batch_op.f("ix_passkey_questions_expires_at"))
+
+    op.drop_table("passkey_questions")
     with op.batch_alter_table("device_requests", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_device_requests_expires_at"))
 
