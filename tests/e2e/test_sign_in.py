@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,13 @@ def new_machine(stack: Stack, tmp_path: Path) -> Wardgate:
 
 
 @pytest.fixture
-def person(stack: Stack) -> httpx2.Client:
+def person(stack: Stack) -> Iterator[httpx2.Client]:
     """Somebody who has just signed in at the control plane."""
-    client = httpx2.Client(base_url=f"{stack.domain}/api/v1", trust_env=False, timeout=30)
-    body = {"email": "admin@example.com", "password": stack.admin_password}
-    tokens = client.post("/auth/login", json=body).json()
-    client.headers["authorization"] = f"Bearer {tokens['access_token']}"
-    return client
+    with httpx2.Client(base_url=f"{stack.domain}/api/v1", trust_env=False, timeout=30) as client:
+        body = {"email": "admin@example.com", "password": stack.admin_password}
+        tokens = client.post("/auth/login", json=body).json()
+        client.headers["authorization"] = f"Bearer {tokens['access_token']}"
+        yield client
 
 
 def opened(browser: Path) -> str:

@@ -77,6 +77,7 @@ class PendingDevice(BaseModel):
 
     code: str = Field(description="The short code or the user code: what the device shows.")
     flow: Literal["browser", "code"]
+    returns_to: str | None = Field(description="The origin on loopback to which the decision leads the browser.")
     name: str
     address: str | None = Field(description="Where it asked from.")
     same_address: bool = Field(description="Whether that is where you are.")

@@ -140,6 +140,7 @@ class DeviceService:
         return PendingDevice(
             code=short_code(row.id) if row.user_code is None else codes.shown(row.user_code),
             flow=row.flow.value,
+            returns_to=None if row.redirect_uri is None else row.redirect_uri.removesuffix("/callback"),
             name=row.name,
             address=row.address,
             same_address=row.address is not None and row.address == actor.cause.address,
@@ -151,8 +152,7 @@ class DeviceService:
         """Let the device in as the actor. ProblemError `not_found`, `rate_limited` or `fresh_sign_in_required`."""
         async with self._database.write() as session:
             row = await self._waiting(session, actor, code, lock=True)
-            asked = await self._factor.is_asked(session)
-            sign_in = await self._sign_ins.must_be_fresh(session, actor, second_factor=asked)
+            sign_in = await self._fresh(session, actor)
             row.status, row.decided_at = Status.APPROVED, self._sources.now()
             row.user_id, row.approved_by = actor.user_id, sign_in.id
             one_time = None
@@ -161,6 +161,15 @@ class DeviceService:
                 row.secret_hash, row.expires_at = hash_of(one_time.encode()), row.decided_at + _CODE_LASTS
             await self._note(session, actor, Event.DEVICE_APPROVED, row)
         return DeviceDecision(redirect=None if one_time is None else _redirect(row, code=one_time))
+
+    async def must_be_fresh(self, actor: Actor) -> None:
+        """ProblemError `fresh_sign_in_required` where the actor could let nobody in as they are signed in now."""
+        async with self._database.read() as session:
+            await self._fresh(session, actor)
+
+    async def _fresh(self, session: AsyncSession, actor: Actor) -> SignInRow:
+        asked = await self._factor.is_asked(session)
+        return await self._sign_ins.must_be_fresh(session, actor, second_factor=asked)
 
     async def deny(self, actor: Actor, code: str) -> DeviceDecision:
         """Turn the device away. ProblemError `not_found` or `rate_limited`."""

@@ -12,9 +12,10 @@ from typing import Final
 from fastapi import APIRouter
 
 from ..site import Site
-from . import home, sign_in
+from . import devices, home, sign_in
 
 ALL: Final[tuple[Callable[[Site], APIRouter], ...]] = (
     sign_in.build,
     home.build,
+    devices.build,
 )

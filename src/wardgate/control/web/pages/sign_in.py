@@ -40,7 +40,8 @@ def build(site: Site) -> APIRouter:
     async def sign_in_page(request: Request) -> Response:
         """Ask for e-mail address and password."""
         wanted = safe_next(request.query_params.get("next"))
-        if await browser.find_viewer(request) is not None:
+        again = "again" in request.query_params  # who is asked to show anew who they are stays signed in until then
+        if not again and await browser.find_viewer(request) is not None:
             return site.redirect(request, wanted)
         return await _show(site, request, Filled(), wanted)
 
