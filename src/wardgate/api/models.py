@@ -404,6 +404,8 @@ class Session(BaseModel):
     duration_s: float | None = Field(default=None, description="From started_at to ended_at, or to now.")
     commands: int = 0
     errors: int = 0
+    documents_read: int = Field(default=0, description="Returned by commands that read.")
+    documents_changed: int = Field(default=0, description="Inserted, modified, upserted or deleted.")
     verification: VerificationState = VerificationState.OPEN
     local_auth: bool = Field(default=False, description="Whether MongoDB clients must give the session password.")
     client: ClientFacts = Field(default_factory=ClientFacts)

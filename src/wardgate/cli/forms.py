@@ -1,12 +1,15 @@
-"""Building a request from options: a refusal of the model becomes a usage error that names the field."""
+"""Building a request from options: what a field can't take becomes a usage error that names it."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from .. import durations
+from ..errors import WardgateError
 from .exits import Exit, ExitError
 
 Form = TypeVar("Form", bound=BaseModel)
@@ -30,3 +33,18 @@ def build(model: type[Form], **fields: Any) -> Form:
 def path(*parts: str) -> str:
     """An API path of `parts`, each quoted whole, so that no name can reach another path."""
     return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def moment(text: str | None) -> datetime | None:
+    """A time, or how long ago; ExitError for anything else."""
+    if text is None:
+        return None
+    try:
+        read = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return datetime.now(UTC) - durations.parse(text)
+        except WardgateError:
+            detail = f"“{text}” is no time: give 2026-11-23T08:00:00Z, or how long ago, as 7d."
+            raise ExitError("invalid_time", detail, Exit.USAGE) from None
+    return read if read.tzinfo is not None else read.astimezone()

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
 import click
 
-from ... import durations
 from ...api.audit import RecordHit, RecordQuery
-from ...errors import WardgateError
 from .. import options
 from ..exits import Exit, ExitError
-from ..forms import build
+from ..forms import build, moment
 from ..output import print_json_line, safe, show
 from .session import described
 
@@ -62,8 +59,8 @@ def _query(given: dict[str, Any]) -> RecordQuery:
     fields = {
         **given,
         "id": given.pop("id_", None),
-        "since": _moment(given["since"]),
-        "until": _moment(given["until"]),
+        "since": moment(given["since"]),
+        "until": moment(given["until"]),
         "database": database or None,
         "collection": collection or None,
         "min_duration_ms": None if slowest is None else _milliseconds(slowest),
@@ -71,21 +68,6 @@ def _query(given: dict[str, Any]) -> RecordQuery:
     }
     fields.pop("id_", None)
     return build(RecordQuery, **{name: value for name, value in fields.items() if value is not None})
-
-
-def _moment(text: str | None) -> datetime | None:
-    """A time, or how long ago."""
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        try:
-            return datetime.now(UTC) - durations.parse(text)
-        except WardgateError:
-            detail = f"“{text}” is no time: give 2026-11-23T08:00:00Z, or how long ago, as 7d."
-            raise ExitError("invalid_time", detail, Exit.USAGE) from None
-    return moment if moment.tzinfo is not None else moment.astimezone()
 
 
 def _milliseconds(text: str) -> int:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ...api.audit import AuditKey, ExportFormat
-from ...api.models import Record, Session, Verification, VerificationState
+from ...api.models import EndReason, Record, Session, Verification, VerificationState
+from ...api.sessions import SessionState
 from .. import options
 from ..exits import Exit
-from ..forms import path
+from ..forms import moment, path
 from ..output import count, exact, line, print_facts, print_json, print_json_line, print_list, safe, show, span, when
 from ..settings import Settings
 
@@ -28,13 +29,27 @@ _VERIFY_S = 600.0  # a session of millions of records is read from its first to 
 
 @click.command(name="list")
 @options.project_id
+@click.option("--state", type=click.Choice([each.value for each in SessionState]), default=None, help="Only such.")
+@click.option("--end-reason", type=click.Choice([each.value for each in EndReason]), default=None, help="Only such.")
+@click.option("--user", metavar="EMAIL", default=None, help="Only this person's.")
+@click.option("--resource", metavar="NAME", default=None, help="Only on this resource.")
+@click.option("--account", metavar="NAME", default=None, help="Only on this account.")
+@click.option(
+    "--since", metavar="TIME", default=None, help="Begun then or later: 2026-11-23T08:00:00Z, or how long ago: 7d."
+)
+@click.option("--until", metavar="TIME", default=None, help="Begun before then.")
 @click.option("--limit", type=click.IntRange(1, 10_000), default=None, help="At most so many.")
 @options.json_output
 @options.settings
-def list_(settings: Settings, project_id: str, limit: int | None, as_json: bool) -> None:
+def list_(settings: Settings, project_id: str, limit: int | None, as_json: bool, **asked: str | None) -> None:
     """List a project's sessions, newest first."""
+    query: dict[str, object] = {name: value for name, value in asked.items() if value is not None}
+    for name in ("since", "until"):
+        at = moment(asked[name])
+        if at is not None:
+            query[name] = at.isoformat()
     with settings.api() as client:
-        sessions = list(islice(client.pages(path("projects", project_id, "sessions"), Session), limit))
+        sessions = list(islice(client.pages(path("projects", project_id, "sessions"), Session, query), limit))
     print_list(
         sessions,
         as_json,
@@ -86,6 +101,7 @@ def show_(settings: Settings, session_id: str, as_json: bool) -> None:
             ("", found.end_message),
             ("commands", str(found.commands)),
             ("errors", str(found.errors)),
+            ("documents", f"{found.documents_read} read, {found.documents_changed} changed"),
             ("record", found.verification.value),
         ]
     )

@@ -30,6 +30,8 @@ def describe(row: SessionRow, now: datetime, gateway_online: bool) -> Session:
         duration_s=_duration(row, now),
         commands=row.commands,
         errors=row.errors,
+        documents_read=row.documents_read,
+        documents_changed=row.documents_changed,
         verification=row.verification,
         local_auth=row.local_auth,
         client=ClientFacts.model_validate(row.client),

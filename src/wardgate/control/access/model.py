@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, false
+from sqlalchemy import BigInteger, ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ...api.models import EndReason, SessionStatus, VerificationState
@@ -21,6 +21,7 @@ class SessionRow(Base):
         Index("ix_sessions_project_id_id", "project_id", "id"),
         Index("ix_sessions_status", "status"),
         Index("ix_sessions_gateway_id_status", "gateway_id", "status"),
+        Index("ix_sessions_project_id_created_at", "project_id", "created_at"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -58,6 +59,8 @@ class SessionRow(Base):
     # Kept by the records of the session as they arrive.
     commands: Mapped[int] = mapped_column(default=0)
     errors: Mapped[int] = mapped_column(default=0)
+    documents_read: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    documents_changed: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     verification: Mapped[VerificationState] = mapped_column(
         enum_column_type(VerificationState), default=VerificationState.OPEN
     )

@@ -34,6 +34,16 @@ class RecordPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """What a batch of records adds to its session."""
+
+    commands: int = 0
+    errors: int = 0
+    documents_read: int = 0
+    documents_changed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RecordStanding:
     """What of a session may have changed since its last records arrived."""
 
@@ -48,6 +58,8 @@ _COUNT = (
     .values(
         commands=SessionRow.commands + bindparam("more_commands", type_=BigInteger()),
         errors=SessionRow.errors + bindparam("more_errors", type_=BigInteger()),
+        documents_read=SessionRow.documents_read + bindparam("more_read", type_=BigInteger()),
+        documents_changed=SessionRow.documents_changed + bindparam("more_changed", type_=BigInteger()),
     )
     .returning(
         SessionRow.status,
@@ -86,9 +98,16 @@ class SessionDirectory:
             raise not_found(f"session {session_id[:64]}")
         return place
 
-    async def record_counts(self, session: AsyncSession, session_id: str, commands: int, errors: int) -> RecordStanding:
+    async def record_counts(self, session: AsyncSession, session_id: str, counts: Counts) -> RecordStanding:
         """Add what arrived; how the session stands now."""
-        found = await session.execute(_COUNT, {"session": session_id, "more_commands": commands, "more_errors": errors})
+        values = {
+            "session": session_id,
+            "more_commands": counts.commands,
+            "more_errors": counts.errors,
+            "more_read": counts.documents_read,
+            "more_changed": counts.documents_changed,
+        }
+        found = await session.execute(_COUNT, values)
         row = found.one()
         return RecordStanding(row.status is SessionStatus.ENDED, row.newest or 0)
 

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
+from pydantic import AwareDatetime
 
-from ...api.machine import Lease, LeaseRequest, SessionState
-from ...api.models import Page, Session, SessionGrant, SessionRequest, SessionRoutes
+from ...api.machine import Lease, LeaseRequest
+from ...api.machine import SessionState as SessionReport
+from ...api.models import EndReason, Page, Session, SessionGrant, SessionRequest, SessionRoutes
+from ...api.sessions import Activity, SessionFilter, SessionState
 from ..fleet import Caller, operates
 from ..identity import Actor, Permission, requires
 from ..paging import Paging, paging
+from .activity import MOST_STEPS as MOST_DAYS
 from .gateways import GatewayAccess
 from .service import AccessService
 
 GatewayCaller = Annotated[Caller, Depends(operates(Permission.MACHINE_GATEWAY_OPERATE))]
+
+
+def session_filter(
+    state: Annotated[SessionState | None, Query()] = None,
+    end_reason: Annotated[EndReason | None, Query()] = None,
+    user: Annotated[str | None, Query(max_length=254, description="E-mail address or id.")] = None,
+    resource: Annotated[str | None, Query(max_length=64, description="Name or id.")] = None,
+    account: Annotated[str | None, Query(max_length=64, description="Name or id.")] = None,
+    since: Annotated[AwareDatetime | None, Query(description="Created then or later.")] = None,
+    until: Annotated[AwareDatetime | None, Query(description="Created before.")] = None,
+) -> SessionFilter:
+    """The FastAPI dependency that reads which sessions are meant."""
+    return SessionFilter(
+        state=state, end_reason=end_reason, user=user, resource=resource, account=account, since=since, until=until
+    )
 
 
 def build(access: AccessService, gateways: GatewayAccess) -> APIRouter:
@@ -36,9 +55,21 @@ def build(access: AccessService, gateways: GatewayAccess) -> APIRouter:
         project_id: str,
         actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_OWN_SESSION_READ, within=True))],
         page: Annotated[Paging, Depends(paging)],
+        asked: Annotated[SessionFilter, Depends(session_filter)],
     ) -> Page[Session]:
         """The project's sessions that you may see, newest first."""
-        return await access.list_visible(actor, project_id, page)
+        return await access.list_visible(actor, project_id, page, asked)
+
+    @router.get("/projects/{project_id}/activity")
+    async def get_activity(
+        project_id: str,
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_OWN_SESSION_READ, within=True))],
+        days: Annotated[
+            int, Query(ge=1, le=MOST_DAYS, description="So many days back; up to two come by the hour.")
+        ] = 14,
+    ) -> Activity:
+        """What the sessions that you may see add up to."""
+        return await access.activity(actor, project_id, days)
 
     @router.get("/sessions/{session_id}")
     async def get_session(
@@ -74,7 +105,7 @@ def build(access: AccessService, gateways: GatewayAccess) -> APIRouter:
         return await gateways.lease(caller.id, caller.instance_id, body)
 
     @router.post("/gateway/sessions/{session_id}/state", status_code=204)
-    async def report_state(session_id: str, body: SessionState, caller: GatewayCaller) -> None:
+    async def report_state(session_id: str, body: SessionReport, caller: GatewayCaller) -> None:
         """The gateway's word on a session."""
         await gateways.report(caller.id, caller.instance_id, session_id, body, caller.cause)
 

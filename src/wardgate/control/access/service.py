@@ -23,6 +23,7 @@ from ...api.models import (
     VerificationState,
 )
 from ...api.problems import ProblemCode, ProblemError
+from ...api.sessions import Activity, SessionFilter
 from ...errors import WardgateError
 from ...ids import Kind
 from ...net import certs
@@ -38,12 +39,15 @@ from ..resources.facts import AccountFacts
 from ..sources import Sources
 from ..vault import CertificateAuthority
 from . import gates, store
+from .activity import activity
 from .describe import describe
 from .lifecycle import Lifecycle
 from .model import SessionRow
 from .passwords import SessionPasswords
 from .ports import Approvals, Catalogue, Factor, Fleet
 from .states import LIVE
+
+_HOURLY = 2  # days that an overview shows by the hour
 
 
 class AccessService:
@@ -186,25 +190,32 @@ class AccessService:
             row = await self.visible(session, actor, session_id)
         return await self._describe(row)
 
-    async def list_visible(self, actor: Actor, project_id: str, paging: Paging) -> Page[Session]:
+    async def list_visible(
+        self, actor: Actor, project_id: str, paging: Paging, asked: SessionFilter | None = None
+    ) -> Page[Session]:
         """A project's sessions that the actor may see, newest first."""
-        all_of = [b.scope for b in actor.bindings if b.permits(Permission.ACCOUNT_SESSION_READ)]
-        own_of = [b.scope for b in actor.bindings if b.permits(Permission.ACCOUNT_OWN_SESSION_READ)]
+        seen = store.Seen.by(actor, project_id)
         async with self._database.read() as session:
             rows = await store.newest(
-                session,
-                project_id,
-                scopes=all_of,
-                own_scopes=own_of,
-                user_id=actor.user_id,
-                after=paging.after,
-                limit=paging.limit + 1,
+                session, seen, asked or SessionFilter(), after=paging.after, limit=paging.limit + 1
             )
         online = {row.gateway_id: False for row in rows}
         for gateway_id in online:
             online[gateway_id] = await self._fleet.gateway_online(gateway_id)
         now = self._sources.now()
         return page_of(rows, paging, lambda row: describe(row, now, online[row.gateway_id]), lambda row: row.id)
+
+    async def activity(self, actor: Actor, project_id: str, days: int) -> Activity:
+        """What the project's sessions of the last `days` add up to, as far as the actor may see them: by the hour for
+        up to two days, else by the day."""
+        now = self._sources.now()
+        step, begun = timedelta(hours=1), now.replace(minute=0, second=0, microsecond=0)
+        if days > _HOURLY:
+            step, begun = timedelta(days=1), begun.replace(hour=0)
+        until = begun + step
+        async with self._database.read() as session:
+            seen = store.Seen.by(actor, project_id)
+            return await activity(session, seen, until - timedelta(days=days), until, step)
 
     async def visible(self, session: AsyncSession, actor: Actor, session_id: str) -> SessionRow:
         """The session's row if the actor may see it; ProblemError `not_found`, as for one that is not there."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, false, func, or_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..identity.actor import Scope
+from ...api.sessions import SessionFilter, SessionState
+from ..identity.actor import Actor, Scope
+from ..identity.permissions import Permission
 from .model import SessionRow, TransitionRow
 from .states import LIVE
 
@@ -24,27 +28,59 @@ async def count_live(session: AsyncSession, account_id: str) -> int:
     return int(await session.scalar(query) or 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The sessions of a project that somebody may see: all within `scopes`, and their own within `own_scopes`."""
+
+    project_id: str
+    user_id: str
+    scopes: tuple[Scope, ...]
+    own_scopes: tuple[Scope, ...]
+
+    @classmethod
+    def by(cls, actor: Actor, project_id: str) -> Seen:
+        """What the actor's roles let them see of the project."""
+        return cls(
+            project_id,
+            actor.user_id,
+            tuple(b.scope for b in actor.bindings if b.permits(Permission.ACCOUNT_SESSION_READ)),
+            tuple(b.scope for b in actor.bindings if b.permits(Permission.ACCOUNT_OWN_SESSION_READ)),
+        )
+
+    def condition(self) -> ColumnElement[bool]:
+        """The same in the database's words."""
+        own = and_(SessionRow.user_id == self.user_id, _within(self.own_scopes))
+        return and_(SessionRow.project_id == self.project_id, or_(_within(self.scopes), own))
+
+
 async def newest(
-    session: AsyncSession,
-    project_id: str,
-    *,
-    scopes: Iterable[Scope],
-    own_scopes: Iterable[Scope],
-    user_id: str,
-    after: str | None,
-    limit: int,
+    session: AsyncSession, seen: Seen, asked: SessionFilter, *, after: str | None, limit: int
 ) -> Sequence[SessionRow]:
-    """Sessions of a project, newest first: all within `scopes`, and the user's own within `own_scopes`."""
-    own = and_(SessionRow.user_id == user_id, _within(own_scopes))
-    query = (
-        select(SessionRow)
-        .where(SessionRow.project_id == project_id, or_(_within(scopes), own))
-        .order_by(SessionRow.id.desc())
-        .limit(limit)
-    )
+    """Sessions of a project, newest first."""
+    query = select(SessionRow).where(seen.condition(), *_filters(asked)).order_by(SessionRow.id.desc()).limit(limit)
     if after is not None:
         query = query.where(SessionRow.id < after)
     return list(await session.scalars(query))
+
+
+def _filters(asked: SessionFilter) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if asked.state is not None:
+        live = SessionRow.status.in_(LIVE)
+        found.append(live if asked.state is SessionState.LIVE else ~live)
+    if asked.end_reason is not None:
+        found.append(SessionRow.end_reason == asked.end_reason)
+    named: tuple[tuple[str | None, Any, Any], ...] = (
+        (asked.user, SessionRow.user, SessionRow.user_id),
+        (asked.resource, SessionRow.resource, SessionRow.resource_id),
+        (asked.account, SessionRow.account, SessionRow.account_id),
+    )
+    found += [or_(name == value, key == value) for value, name, key in named if value is not None]
+    if asked.since is not None:
+        found.append(SessionRow.created_at >= asked.since)
+    if asked.until is not None:
+        found.append(SessionRow.created_at < asked.until)
+    return found
 
 
 def _within(scopes: Iterable[Scope]) -> ColumnElement[bool]:

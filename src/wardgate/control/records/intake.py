@@ -25,7 +25,7 @@ from ...api.models import VerificationState
 from ...api.problems import ProblemCode, ProblemError
 from ...audit.chain import Link
 from ...net import logs
-from ..access.places import RecordStanding, SessionDirectory
+from ..access.places import Counts, RecordStanding, SessionDirectory
 from ..audit_log import AuditLog, Event
 from ..audit_log.log import Cause
 from ..db import Database
@@ -35,7 +35,7 @@ from .ingest import Alarm, Known, Overlap, Taken
 from .judge import Judge
 from .keyring import Keyring
 from .model import RecordEpochRow
-from .rows import Harvest
+from .rows import Harvest, documents_of
 from .stored import Batches
 from .tail import Tail
 
@@ -161,10 +161,15 @@ class Intake:
     async def _keep(self, before: Known, taken: Taken | None, name: str) -> RecordStanding:
         """Write the rows of what is new, all or nothing; how the session stands. Moved if `before` is not true."""
         session_id, found = before.session_id, taken.harvest if taken is not None else Harvest()
+        read = changed = 0
         async with self._database.write() as session:
             if taken is not None:
                 await self._add(session, before, taken, name)
-            standing = await self._directory.record_counts(session, session_id, found.commands, found.errors)
+                read, changed = await self._of_earlier(session, taken)
+            counts = Counts(
+                found.commands, found.errors, found.documents_read + read, found.documents_changed + changed
+            )
+            standing = await self._directory.record_counts(session, session_id, counts)
             if standing.ended and taken is not None and taken.known.closed:
                 await self._judge.settle(session, session_id)
         return standing
@@ -187,6 +192,16 @@ class Intake:
         await store.add_batch(session, batch)
         await store.add_rows(session, list(taken.harvest.rows.values()))
         await store.conclude(session, after.session_id, after.epoch, taken.harvest.outcomes)
+
+    async def _of_earlier(self, session: AsyncSession, taken: Taken) -> tuple[int, int]:
+        """The documents read and changed by commands that came in an earlier batch than their outcomes."""
+        told = [each for each in taken.harvest.outcomes if each.documents or each.modified or each.upserted]
+        if not told:
+            return 0, 0
+        after, seqs = taken.known, [each.intent_seq for each in told]
+        effects = await store.effects(session, after.session_id, after.epoch, seqs)
+        sums = [documents_of(effects.get(each.intent_seq), each) for each in told]
+        return sum(read for read, _ in sums), sum(changed for _, changed in sums)
 
     def _remember(self, known: Known) -> None:
         if known.closed:

@@ -54,6 +54,8 @@ class Harvest:
     outcomes: list[CommandOutcome | Outcome] = field(default_factory=list)
     commands: int = 0
     errors: int = 0
+    documents_read: int = 0
+    documents_changed: int = 0
     closed: bool = False
 
 
@@ -117,6 +119,20 @@ def _conclude(found: Harvest, outcome: CommandOutcome | Outcome) -> None:
         found.outcomes.append(outcome)
     else:
         merge(row, outcome)
+        read, changed = documents_of(row["effect"], outcome)
+        found.documents_read += read
+        found.documents_changed += changed
+
+
+def documents_of(effect: str | None, outcome: CommandOutcome | Outcome) -> tuple[int, int]:
+    """(documents read, documents changed) by a command of this effect."""
+    if effect == "read":
+        return outcome.documents or 0, 0
+    if effect != "write":
+        return 0, 0
+    if outcome.modified is not None:
+        return 0, outcome.modified + (outcome.upserted or 0)
+    return 0, outcome.documents or 0
 
 
 def failed(outcome: CommandOutcome | Outcome) -> bool:

@@ -136,12 +136,26 @@ async def conclude(
         await (await session.connection()).execute(_CONCLUDE, values)
 
 
+async def effects(session: AsyncSession, session_id: str, number: int, seqs: Sequence[int]) -> dict[int, str | None]:
+    """What these commands do, by their sequence numbers."""
+    found: dict[int, str | None] = {}
+    for start in range(0, len(seqs), _AT_ONCE):
+        wanted = _ROWS.c.seq.in_(seqs[start : start + _AT_ONCE])
+        query = select(_ROWS.c.seq, _ROWS.c.effect).where(
+            _ROWS.c.session_id == session_id, _ROWS.c.epoch == number, wanted
+        )
+        for seq, effect in await session.execute(query):
+            found[seq] = effect
+    return found
+
+
 def _linked(known: Known) -> Link:
     assert known.link is not None
     return known.link
 
 
 # Built once: they run for every batch that arrives. On tables, not on entities: no objects are made of the rows.
+_AT_ONCE = 500  # values in one list
 _EPOCHS = cast("Table", RecordEpochRow.__table__)
 _ROWS = cast("Table", RecordRow.__table__)
 _BEGIN = insert(_EPOCHS)
