@@ -15,6 +15,7 @@ from sqlalchemy import text
 
 from wardgate import sealing
 from wardgate.api.machine import LeaseSecrets
+from wardgate.control.access.model import SessionRow
 from wardgate.control.identity.actor import Scope
 from wardgate.control.identity.permissions import Role
 from wardgate.net import certs
@@ -377,6 +378,60 @@ async def test_sessions_are_listed_newest_first_and_refusals_are_events(
         await ask(auditor, shop)
     async with control.services.database.read() as session:
         assert await control.services.audit_log.first_broken(session) is None
+
+
+async def listed(client: Client, shop: str, **asked: Any) -> list[str]:
+    found = await client.get(f"{PREFIX}/projects/{shop}/sessions", params=asked)
+    assert found.status_code == 200, found.text
+    return [item["id"] for item in found.json()["items"]]
+
+
+async def test_a_list_is_narrowed_by_each_of_its_filters(
+    control: Any, admin: Client, shop: str, gateway: Machine, account: dict[str, Any]
+) -> None:
+    started = control.clock().isoformat()
+    first = await active(admin, shop, gateway)
+    await admin.post(f"{PREFIX}/sessions/{first}/terminate")
+    assert await report(gateway, first, 1, "ended", "client_closed") == 204
+    control.clock.forward(seconds=10)
+    later = control.clock().isoformat()
+    second = await active(admin, shop, gateway)
+    both = [second, first]
+    session = await show(admin, first)
+    assert await listed(admin, shop) == both
+    assert await listed(admin, shop, state="live") == [second]
+    assert await listed(admin, shop, state="ended") == [first]
+    assert await listed(admin, shop, end_reason="terminated") == [first]
+    assert await listed(admin, shop, end_reason="expired") == []
+    for name, right in (("user", session["user"]), ("resource", "mongo"), ("account", "ro")):
+        assert await listed(admin, shop, **{name: right}) == both
+        assert await listed(admin, shop, **{name: "other"}) == []
+    assert await listed(admin, shop, account=account["id"]) == both
+    assert await listed(admin, shop, since=later) == [second]
+    assert await listed(admin, shop, until=later) == [first]
+    assert await listed(admin, shop, since=started, until=later, state="live") == []
+    naive = await admin.get(f"{PREFIX}/projects/{shop}/sessions", params={"since": "2026-01-01T00:00:00"})
+    assert naive.status_code == 422
+
+
+async def test_activity_adds_up_what_the_reader_may_see(
+    control: Any, admin: Client, shop: str, gateway: Machine, account: dict[str, Any]
+) -> None:
+    before = await active(admin, shop, gateway)
+    await active(admin, shop, gateway)
+    async with control.services.database.write() as session:
+        row = await session.get_one(SessionRow, before)
+        row.created_at -= timedelta(hours=24)
+    path = f"{PREFIX}/projects/{shop}/activity"
+    found = (await admin.get(path, params={"days": 7})).json()
+    assert (found["sessions"], [step["sessions"] for step in found["steps"]][-2:]) == (2, [1, 1])
+    assert len(found["steps"]) == 7
+    assert [share["name"] for share in found["accounts"]] == ["ro on mongo"]
+    assert sum(share["sessions"] for share in found["people"]) == 2
+    by_hour = (await admin.get(path, params={"days": 1})).json()
+    assert (by_hour["sessions"], len(by_hour["steps"])) == (1, 24)
+    async with await control.user("con@example.com", (Role.CONNECTOR, Scope(shop))) as connector:
+        assert (await connector.get(path)).json()["sessions"] == 0  # their own ones only
 
 
 # --- the session password

@@ -40,6 +40,18 @@ async def test_what_is_delivered_is_acknowledged_and_counted(recorded: Recorded)
     assert (head.epoch, head.seq, head.hash) == (1, 6, ack.hash)
 
 
+async def test_documents_are_counted_by_what_their_command_does(recorded: Recorded) -> None:
+    """In the batch of their command or in a later one, and once however often they are delivered."""
+    epoch = (await recorded.lease()).append(OPENED, find(), ok(2, 5), insert(1), find())
+    await epoch.ship()
+    epoch.append(ok(4, 7), ok(5, 11))
+    await epoch.ship()
+    epoch.sent = 0
+    await epoch.ship()
+    row = await recorded.row()
+    assert (row.documents_read, row.documents_changed) == (16, 7)
+
+
 async def test_deliveries_may_be_doubled_and_overlap(recorded: Recorded) -> None:
     epoch = (await recorded.lease()).append(OPENED, find())
     first = await epoch.ship()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from sqlalchemy import and_, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ...api.models import EndReason, VerificationState
+from ...api.models import VerificationState
 from ...api.sessions import Activity, ActivityShare, ActivityStep
 from . import store
 from .model import SessionRow
@@ -64,8 +64,8 @@ def _columns(starts: list[datetime], step: timedelta) -> list[Any]:
     found: list[Any] = []
     for start in starts:
         within = and_(SessionRow.created_at >= start, SessionRow.created_at < start + step)
-        for value in (1, SessionRow.commands, SessionRow.errors):
-            found.append(func.coalesce(func.sum(case((within, value), else_=0)), 0))
+        sums = (func.sum(case((within, value), else_=0)) for value in (1, SessionRow.commands, SessionRow.errors))
+        found += [func.coalesce(each, 0) for each in sums]
     return found
 
 

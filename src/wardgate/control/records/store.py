@@ -144,8 +144,7 @@ async def effects(session: AsyncSession, session_id: str, number: int, seqs: Seq
         query = select(_ROWS.c.seq, _ROWS.c.effect).where(
             _ROWS.c.session_id == session_id, _ROWS.c.epoch == number, wanted
         )
-        for seq, effect in await session.execute(query):
-            found[seq] = effect
+        found.update((row.seq, row.effect) for row in await session.execute(query))
     return found
 
 
