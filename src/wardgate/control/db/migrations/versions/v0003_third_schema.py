@@ -101,6 +101,9 @@ def upgrade() -> None:
 
     with op.batch_alter_table("sessions", schema=None) as batch_op:
         batch_op.add_column(sa.Column("sign_in_id", sa.String(), nullable=True))
+        batch_op.add_column(sa.Column("documents_read", sa.BigInteger(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("documents_changed", sa.BigInteger(), server_default="0", nullable=False))
+        batch_op.create_index("ix_sessions_project_id_created_at", ["project_id", "created_at"], unique=False)
 
     with op.batch_alter_table("sign_ins", schema=None) as batch_op:
         batch_op.add_column(
@@ -144,6 +147,9 @@ def downgrade() -> None:
         batch_op.drop_column("kind")
 
     with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.drop_index("ix_sessions_project_id_created_at")
+        batch_op.drop_column("documents_changed")
+        batch_op.drop_column("documents_read")
         batch_op.drop_column("sign_in_id")
 
     with op.batch_alter_table("mfa_policy", schema=None) as batch_op:
