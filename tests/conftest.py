@@ -6,15 +6,21 @@ so that continuous integration can't turn green by testing less.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from wardgate.control import schema
+from wardgate.control.db import Database
+from wardgate.control.db.engine import sqlite_url
 from wardgate.testing import servers
 from wardgate.testing.mongo import RS1, RS3, STANDALONE, MongoDeployment, MongoFactory, Shape
+from wardgate.testing.postgres import PostgresCluster
 
 # Wall-clock deadlines measure the machine, not the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -113,3 +119,61 @@ def mongod_rs1(mongod: MongoFactory) -> MongoDeployment:
 def mongod_rs3(mongod: MongoFactory) -> MongoDeployment:
     """A three-member replica set with TLS, keyFile and SCRAM."""
     return mongod(RS3)
+
+
+# --- databases of the control plane ----------------------------------------------------------------------------------
+
+KINDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresCluster]:
+    """A PostgreSQL cluster of this worker's own; a test takes a database of it for itself."""
+    with PostgresCluster(need(servers.POSTGRES)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(params=KINDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of an empty database without tables: the test runs on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield sqlite_url(tmp_path / "wardgate.db")
+        return
+    cluster: PostgresCluster = request.getfixturevalue("postgres")
+    name = cluster.create()
+    yield cluster.url(name)
+    cluster.drop(name)
+
+
+@pytest.fixture(scope="session")
+def _tabled_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite database with the tables of this version, to be copied."""
+    path = tmp_path_factory.mktemp("tabled") / "wardgate.db"
+    asyncio.run(_make_tables(sqlite_url(path)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def _tabled_database(postgres: PostgresCluster) -> str:
+    """A PostgreSQL database with the tables of this version, to be emptied for each test."""
+    name = postgres.create()
+    asyncio.run(_make_tables(postgres.url(name)))
+    return name
+
+
+@pytest.fixture(params=KINDS)
+def tabled_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with the tables of this version and no row: on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        shutil.copyfile(request.getfixturevalue("_tabled_file"), tmp_path / "wardgate.db")
+        return sqlite_url(tmp_path / "wardgate.db")
+    cluster: PostgresCluster = request.getfixturevalue("postgres")
+    name: str = request.getfixturevalue("_tabled_database")
+    cluster.empty(name)
+    return cluster.url(name)
+
+
+async def _make_tables(url: str) -> None:
+    database = Database(url)
+    await database.run(schema.metadata().create_all)
+    await database.close()

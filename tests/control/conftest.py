@@ -1,4 +1,4 @@
-"""The real control plane on a real database file, spoken to through its real HTTP application.
+"""The real control plane on a real database, SQLite's and PostgreSQL's, spoken to through its real HTTP application.
 
 `control` is one installation with its services; `admin` and `nobody` are HTTP clients of it, `login_as` makes more.
 """
@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,8 +21,7 @@ from sqlalchemy import select, text
 
 from wardgate.control.audit_log import Cause
 from wardgate.control.audit_log.model import AuditEvent
-from wardgate.control.db import Base, Database
-from wardgate.control.db.engine import sqlite_url
+from wardgate.control.db import Database
 from wardgate.control.identity.actor import Scope
 from wardgate.control.identity.passwords import Cost, PasswordHasher
 from wardgate.control.identity.permissions import Role
@@ -29,6 +31,7 @@ from wardgate.control.sources import Sources
 from wardgate.control.vault import MasterKey
 from wardgate.control.web import create_app
 from wardgate.secret import Secret
+from wardgate.testing.postgres import PostgresCluster
 
 from .machines import Machine
 
@@ -57,7 +60,9 @@ class Control:
     services: Services
     app: FastAPI
     clock: Clock
-    path: Path
+    folder: Path
+    url: str
+    cluster: PostgresCluster | None  # None: SQLite
 
     def client(self, token: str | None = None, *, address: str = "192.0.2.1") -> httpx2.AsyncClient:
         """An HTTP client from `address`; with `token` as its login."""
@@ -74,6 +79,22 @@ class Control:
         """Change the database behind the services' back."""
         async with self.services.database.write() as session:
             await session.execute(text(statement))
+
+    def sql(self, *statements: str) -> None:
+        """The same as an intruder would do it, by another program; bytes are written x'…'."""
+        if self.cluster is None:
+            with contextlib.closing(sqlite3.connect(self.folder / "wardgate.db")) as connection, connection:
+                for statement in statements:
+                    connection.execute(statement)
+            return
+        spoken = [re.sub(r"\bx'([0-9a-f]*)'", r"'\\x\1'::bytea", statement) for statement in statements]
+        self.cluster.sql("; ".join(spoken), self.url.rpartition("/")[2])
+
+    def dump(self) -> bytes:
+        """Everything that is in the database, as a thief of it has it."""
+        if self.cluster is None:
+            return b"".join(path.read_bytes() for path in self.folder.glob("wardgate.db*"))
+        return self.cluster.dump(self.url.rpartition("/")[2])
 
     async def count(self, table: str) -> int:
         """How many rows `table` has."""
@@ -100,13 +121,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-async def control(tmp_path: Path, clock: Clock) -> AsyncIterator[Control]:
-    path = tmp_path / "wardgate.db"
-    database = Database(sqlite_url(path))
+async def control(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, tabled_url: str
+) -> AsyncIterator[Control]:
+    database = Database(tabled_url)
     settings = Settings(tmp_path, ORIGIN, DoorSettings(hosts=frozenset({"127.0.0.1:8400", "localhost:8400"})))
     hasher = PasswordHasher(Cost(memory_kib=8, iterations=1))
     sources, master = Sources(now=clock), MasterKey.of(bytes(range(32)))
-    await database.run(Base.metadata.create_all)
     await install(
         database,
         master,
@@ -117,7 +138,8 @@ async def control(tmp_path: Path, clock: Clock) -> AsyncIterator[Control]:
         hasher=hasher,
     )
     services = await open_services(settings, database, [master], sources=sources, hasher=hasher)
-    yield Control(services, create_app(services), clock, path)
+    cluster = None if database.address is None else request.getfixturevalue("postgres")
+    yield Control(services, create_app(services), clock, tmp_path, tabled_url, cluster)
     await services.close()
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select
 
 from wardgate.api.machine import LinkEvent
+from wardgate.control.audit_log.model import AuditEvent
 from wardgate.tunnel import route
 
 from ..machines import PREFIX, Machine
@@ -29,10 +30,8 @@ async def beat(gateway: Machine, *sessions: tuple[str, int]) -> dict[str, Any]:
 
 async def events(control: Any, target: str) -> list[dict[str, Any]]:
     async with control.services.database.read() as session:
-        rows = await session.execute(
-            text("SELECT event, details FROM audit_events WHERE target = :t ORDER BY seq"), {"t": target}
-        )
-        return [{"event": event, **json.loads(details)} for event, details in rows]
+        rows = await session.scalars(select(AuditEvent).where(AuditEvent.target == target).order_by(AuditEvent.seq))
+        return [{"event": row.event, **row.details} for row in rows]
 
 
 # --- leases -----------------------------------------------------------------------------------------------------------

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import bson
 import pytest
+from sqlalchemy import delete, insert, select, update
 
 from wardgate import ids, sealing
 from wardgate.api.audit import ExportFormat
@@ -19,6 +18,7 @@ from wardgate.audit import frame as framing
 from wardgate.audit.chain import ChainWriter, EpochHead, parse_epoch_head
 from wardgate.audit.codec import encode
 from wardgate.audit.frame import Frame, Kind, split
+from wardgate.control import schema
 from wardgate.proof.breaks import Break
 from wardgate.proof.bundle import open_bundle
 
@@ -33,7 +33,6 @@ class Store:
     """A session of two epochs as its spoiler sees it: files 0 and 1 are epoch 1 (frames 0-3, 4-5), 2 and 3 epoch 2."""
 
     recorded: Recorded
-    path: Path
     one: Epoch
     two: Epoch
     other: Epoch  # of another session
@@ -45,10 +44,8 @@ class Store:
         self.recorded.files()[index].write_bytes(b"".join(frames))
 
     def sql(self, *statements: str) -> None:
-        with sqlite3.connect(self.path) as connection:
-            for statement in statements:
-                connection.execute(statement.replace("$S", f"session_id = '{self.recorded.session_id}'"))
-        connection.close()
+        mine = f"session_id = '{self.recorded.session_id}'"
+        self.recorded.control.sql(*(statement.replace("$S", mine) for statement in statements))
 
 
 def _mended(frame: Frame, payload: bytes, *, epoch: int | None = None) -> bytes:
@@ -230,6 +227,13 @@ def _sql(*statements: str) -> Callable[[Store], None]:
     return lambda store: store.sql(*statements)
 
 
+def _seal_reworded(store: Store) -> None:
+    text = "convert_from(statement, 'UTF8')" if store.recorded.control.cluster is not None else "statement"
+    words = f"replace({text}, 'true', 'null')"
+    as_bytes = f"convert_to({words}, 'UTF8')" if text != "statement" else f"CAST({words} AS BLOB)"
+    store.sql(f"UPDATE record_seals SET statement = {as_bytes} WHERE $S")
+
+
 def _seal_of_another(store: Store) -> None:
     store.sql(
         "UPDATE record_seals SET (statement, signature) = (SELECT statement, signature FROM record_seals AS other"
@@ -330,13 +334,7 @@ CASES: list[tuple[str, Callable[[Store], None], Break, int, int]] = [
         2,
         4,
     ),
-    (
-        "a seal's words",
-        _sql("UPDATE record_seals SET statement = CAST(replace(statement, 'true', 'null') AS BLOB) WHERE $S"),
-        Break.BAD_SEAL,
-        2,
-        4,
-    ),
+    ("a seal's words", _seal_reworded, Break.BAD_SEAL, 2, 4),
     ("another session's seal", _seal_of_another, Break.BAD_SEAL, 1, 3),
     ("the seals deleted", _sql("DELETE FROM record_seals WHERE $S"), Break.MISSING_SEAL, 2, 4),
 ]
@@ -360,22 +358,25 @@ async def _two_epochs(recorded: Recorded) -> tuple[Epoch, Epoch]:
     return one, two
 
 
-@contextmanager
-def _kept(recorded: Recorded, path: Path) -> Iterator[None]:
+@asynccontextmanager
+async def _kept(recorded: Recorded) -> AsyncIterator[None]:
     """Put files and rows back afterwards."""
+    tables = [schema.metadata().tables[name] for name in _TABLES]
     files = {file: file.read_bytes() for file in recorded.files()}
-    with sqlite3.connect(path) as connection:
-        rows = {table: connection.execute(f"SELECT * FROM {table}").fetchall() for table in _TABLES}
-    connection.close()
+    async with recorded.control.services.database.read() as session:
+        rows = {table: [dict(row) for row in (await session.execute(select(table))).mappings()] for table in tables}
     yield
     for file, data in files.items():
         file.write_bytes(data)
-    with sqlite3.connect(path) as connection:
-        for table, kept in rows.items():
-            connection.execute(f"DELETE FROM {table}")
-            marks = ",".join("?" * len(kept[0])) if kept else ""
-            connection.executemany(f"INSERT INTO {table} VALUES ({marks})", kept)
-    connection.close()
+    async with recorded.control.services.database.write() as session:
+        for table in tables:
+            if table.name == "sessions":  # others point to them
+                for row in rows[table]:
+                    await session.execute(update(table).where(table.c.id == row["id"]).values(row))
+                continue
+            await session.execute(delete(table))
+            if rows[table]:
+                await session.execute(insert(table), rows[table])
 
 
 @pytest.mark.timeout(300)
@@ -387,11 +388,10 @@ async def test_every_kind_of_tampering_is_named(make_session: Callable[[], Await
     await other.records.sweep()
     recorded = await make_session()
     one, two = await _two_epochs(recorded)
-    path = recorded.control.path
-    store = Store(recorded, path, one, two, foreign)
+    store = Store(recorded, one, two, foreign)
     assert (await recorded.verify()).state is VerificationState.VERIFIED
     for what, spoil, how, epoch, seq in CASES:
-        with _kept(recorded, path):
+        async with _kept(recorded):
             spoil(store)
             found = await recorded.verify()
             assert (what, found.state, found.how, found.epoch, found.seq) == (

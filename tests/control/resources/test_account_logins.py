@@ -71,7 +71,7 @@ async def test_a_client_certificate_is_the_login(
         events = str((await session.execute(text("SELECT details FROM audit_events"))).all())
     assert opened == credentials
     assert "PRIVATE KEY" not in events
-    everything = b"".join(path.read_bytes() for path in control.path.parent.glob("wardgate.db*"))
+    everything = control.dump()
     assert b"PRIVATE KEY" not in everything
 
 

@@ -130,7 +130,7 @@ async def test_an_account_is_saved_when_its_login_works(
     _, credentials = gateway.seen[-1]
     assert credentials is not None
     assert (credentials.username, credentials.password) == ("reader", PASSWORD)
-    everything = b"".join(path.read_bytes() for path in control.path.parent.glob("wardgate.db*"))
+    everything = control.dump()
     assert PASSWORD.encode() not in everything
     for path in (("mongo", "accounts"), ("mongo", "accounts", "ro")):
         assert "pässword" not in (await admin.get(resources(shop, *path))).text

@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ..db.engine import SHARED
 from ..sources import Sources
 from .events import Event
 from .model import AuditEvent
@@ -55,7 +56,9 @@ class AuditLog:
         details: Mapping[str, Any] | None = None,
     ) -> None:
         """Add one event to the caller's `write()` transaction. `target` is the id of what it happened to."""
-        last = await session.scalar(select(AuditEvent).order_by(AuditEvent.seq.desc()).limit(1).with_for_update())
+        if session.info.get(SHARED):
+            raise RuntimeError("a shared write() block appends no event: the chain has one end, which others move on")
+        last = await session.scalar(select(AuditEvent).order_by(AuditEvent.seq.desc()).limit(1))
         row = AuditEvent(
             seq=last.seq + 1 if last is not None else 1,
             at=self._sources.now(),

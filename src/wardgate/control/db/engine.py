@@ -2,11 +2,17 @@
 
 On SQLite there is exactly one connection that writes; the others are `query_only`. Two reasons: SQLite before 3.51.3
 can corrupt a WAL database when two connections write and checkpoint at once, and one writer that queues in this
-process never meets SQLITE_BUSY. On PostgreSQL both roads lead to the same pool.
+process never meets SQLITE_BUSY.
+
+On PostgreSQL, which several nodes share, a `write()` block begins by taking the writers' lock, so that here too one
+block runs at a time, wherever it runs (docs/adr/0016): what it has read stays true until it commits, and the audit
+log's chain, which nearly every block goes on with, has one end. `write(shared=True)` takes no such lock: for frequent
+work that guards itself (by row locks, by conditions in its statements) and appends no event.
 
 Law: everything that must be true together is written inside one `write()` block; it commits when the block ends and
-rolls back when it raises. What must happen only after the commit (waking somebody) comes after the block. Blocks don't
-nest, and nothing slow (network, password hashing) happens inside one: the whole control plane waits behind it.
+rolls back when it raises. What a block decides by, it reads itself. What must happen only after the commit (waking
+somebody) comes after the block. Blocks don't nest, and nothing slow (network, password hashing) happens inside one: the
+whole control plane waits behind it.
 """
 
 from __future__ import annotations
@@ -17,12 +23,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from . import postgres
+from .address import SCHEMES, PostgresAddress
+
 _READERS = 4
+_POSTGRES_READERS = 8
+_POSTGRES_WRITERS = 4  # one that has or awaits the writers' lock, the others for shared blocks
+SHARED = "wardgate.shared"  # in a session's info: whether other blocks may be running beside it
 _BUSY_MS = 5_000  # only a backup tool or a person's sqlite3 can hold the file: wait for them that long
 
 
@@ -37,11 +49,14 @@ class Database:
     def __init__(self, url: str) -> None:
         self._turn = asyncio.Lock()
         self._holder: asyncio.Task[Any] | None = None
-        if url.startswith("sqlite"):
+        self.address: PostgresAddress | None = None  # None: it is SQLite's
+        if url.startswith(SCHEMES):
+            self.address = PostgresAddress.parse(url)
+            self._writer = postgres.engine(self.address, size=_POSTGRES_WRITERS, read_only=False)
+            self._reader = postgres.engine(self.address, size=_POSTGRES_READERS, read_only=True)
+        else:
             self._writer = _sqlite(url, size=1, query_only=False)
             self._reader = _sqlite(url, size=_READERS, query_only=True)
-        else:
-            self._writer = self._reader = create_async_engine(url, pool_pre_ping=True)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -50,15 +65,26 @@ class Database:
             yield session
 
     @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
-        """The writer's session: committed at the end of the block, rolled back by an exception."""
+    async def write(self, *, shared: bool = False) -> AsyncIterator[AsyncSession]:
+        """The writer's session: committed at the end of the block, rolled back by an exception.
+
+        With `shared`, other blocks run beside it on PostgreSQL (never on SQLite).
+        """
         task = asyncio.current_task()
         if task is not None and self._holder is task:
             raise RuntimeError("write() blocks do not nest: pass the session on instead")
+        if shared and self.address is not None:
+            async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                session.info[SHARED] = True
+                yield session
+            return
         async with self._turn:
             self._holder = task
             try:
                 async with AsyncSession(self._writer, expire_on_commit=False) as session, session.begin():
+                    session.info[SHARED] = shared
+                    if self.address is not None:
+                        await postgres.take(await session.connection(), postgres.Lock.WRITER)
                     yield session
             finally:
                 self._holder = None
@@ -73,6 +99,10 @@ class Database:
             await _watch_keys(connection, False)
             try:
                 async with connection.begin():
+                    if self.address is not None:
+                        # A node that starts while another one migrates waits for it, however long that takes.
+                        await connection.execute(text("SET LOCAL lock_timeout = 0"))
+                        await postgres.take(connection, postgres.Lock.WRITER)
                     await connection.run_sync(work)
                     await connection.run_sync(_check_keys)
             finally:
