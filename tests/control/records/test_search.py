@@ -9,7 +9,6 @@ from typing import Any
 
 import bson
 import pytest
-from sqlalchemy import text
 
 from wardgate.api.audit import RecordHit, RecordQuery
 from wardgate.api.problems import ProblemCode, ProblemError
@@ -221,11 +220,10 @@ async def test_large_bodies_make_short_pages(recorded: Recorded) -> None:
 async def test_a_search_is_on_record_without_what_was_looked_for(recorded: Recorded) -> None:
     await _filled(recorded)
     await ask(recorded, text="a-name-nobody-should-see", limit=1)
-    async with recorded.control.services.database.read() as session:
-        found = (await session.execute(text("SELECT details FROM audit_events WHERE event = 'records.searched'"))).all()
+    found = [event.details for event in await recorded.control.events() if event.event == "records.searched"]
     assert len(found) == 1
-    assert "a-name-nobody-should-see" not in found[0][0]
-    assert '"text": true' in found[0][0]
+    assert "a-name-nobody-should-see" not in str(found[0])
+    assert found[0]["text"] is True
 
 
 @pytest.mark.parametrize("after", ["", "x", "1.2", "1.ses.x.1", "1.ses.1.-1", "9" * 20 + ".ses.1.1"])
@@ -257,6 +255,8 @@ PLANS: list[tuple[dict[str, Any], Range, str]] = [
 async def test_every_query_walks_an_index_in_its_order(
     recorded: Recorded, asked: dict[str, Any], where: Range, expected: str
 ) -> None:
+    if recorded.control.cluster is not None:
+        pytest.skip("PostgreSQL plans by what is in the tables, which here is nothing")
     after = query.Cursor(AT, "ses_x", 1, 1)
     statement = query.statement(RecordQuery.model_validate(asked), where, after, 100)
     async with recorded.control.services.database.read() as session:
