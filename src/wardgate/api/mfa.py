@@ -42,6 +42,7 @@ class MfaStatus(BaseModel):
     recovery_codes_left: int
     enforced: MfaKind | None = Field(description="The kind that the organisation insists on.")
     at_sign_in: bool = Field(description="Whether the organisation asks for it at every sign-in.")
+    has_password: bool = Field(default=True, description="Whether setting a factor up asks for a password.")
     passkeys_at: str | None = Field(
         default=None, description="The origin at which passkeys can be set up and used; null: nowhere."
     )

@@ -52,8 +52,15 @@ _DEVICES = {
     "rename": Place(f"{_HERE}.login:rename_device", "Give a device another name."),
     "revoke": Place(f"{_HERE}.login:revoke_device", "Sign a device out."),
 }
+_PASSKEY = {
+    "add": Place(f"{_HERE}.passkey:add", "Set a security key up, or open the page for passkeys."),
+    "list": Place(f"{_HERE}.passkey:list_", "List your passkeys and security keys."),
+    "rename": Place(f"{_HERE}.passkey:rename", "Call a passkey something else."),
+    "remove": Place(f"{_HERE}.passkey:remove", "Take a passkey away."),
+}
 _MFA = {
     "status": Place(f"{_HERE}.mfa:status", "Show what you are asked for where a second factor is needed."),
+    "passkey": Place("wardgate.cli.main:passkey", "Your passkeys and security keys."),
     "totp": Place(f"{_HERE}.mfa:totp", "Set an authenticator app up."),
     "recovery-codes": Place(f"{_HERE}.mfa:recovery_codes", "Make new recovery codes."),
     "remove": Place(f"{_HERE}.mfa:remove", "Take your authenticator app away."),
@@ -130,6 +137,7 @@ relay = LazyGroup("relay", _RELAY, help="The programs that join people and gatew
 project = LazyGroup("project", _PROJECT, help="Projects: a team's space.")
 user = LazyGroup("user", _USER, help="Users: the people who may log in.")
 devices = LazyGroup("devices", _DEVICES, help="Where you are signed in.")
+passkey = LazyGroup("passkey", _PASSKEY, help="Your passkeys and security keys.")
 mfa = LazyGroup("mfa", _MFA, help="Second factors: your own, and the organisation's rule.")
 audit = LazyGroup("audit", _AUDIT, help="The control plane's own log: who did what to what.")
 role = LazyGroup("role", _ROLE, help="Roles: who may do what, where, and until when.")

@@ -77,3 +77,9 @@ def password(from_stdin: bool, prompt: str, *, twice: bool = False) -> SecretStr
 def on_terminal() -> bool:
     """Whether a person can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def terminal_needed(message: str) -> None:
+    """ExitError that says `message` where there is no terminal to ask on."""
+    if not on_terminal():
+        raise ExitError("no_terminal", message, Exit.USAGE)

@@ -155,14 +155,17 @@ def _with_second_factor(client: ApiClient, body: LoginRequest, error: ProblemErr
     challenge = mfa.challenge_in(error)
     if challenge is None or not options.on_terminal():
         raise error
+    signed = mfa.by_security_key(client.domain, challenge)
     while True:
-        answered = body.model_copy(update={"challenge_id": challenge.challenge_id, "code": mfa.ask(challenge)})
+        answer = {"code": mfa.ask(challenge)} if signed is None else {"passkey": signed}
+        answered = body.model_copy(update={"challenge_id": challenge.challenge_id, **answer})
         try:
             return client.post("/auth/login", Tokens, answered)
         except ProblemError as wrong:
-            if wrong.problem.code is not ProblemCode.MFA_CODE_WRONG or not wrong.problem.context.get("attempts_left"):
+            if not mfa.may_try_again(wrong):
                 raise
             line(wrong.message, stderr=True)
+            signed = None
 
 
 def _patiently(client: ApiClient, send: Callable[[], Answer]) -> Answer:

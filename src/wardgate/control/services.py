@@ -121,7 +121,7 @@ async def open_services(
     factor = identity.second_factor = SignInFactor(database, verification)
     devices = DeviceService(database, audit_log, sources, sign_ins, factor, settings.public_url)
     changes = Changes(database, identity, sign_ins, verification)
-    mfa = MfaService(database, audit_log, sources, vault, users, verification, passkeys, changes)
+    mfa = MfaService(database, audit_log, sources, vault, identity, users, verification, passkeys, changes)
     hub = LinkHub()
     enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
     fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub)

@@ -28,6 +28,7 @@ from ...secret import Secret
 from ..audit_log import AuditLog, Event
 from ..db import Database
 from ..identity.actor import Actor, not_found
+from ..identity.service import IdentityService
 from ..identity.users import UserService
 from ..sources import Sources
 from ..vault import Vault
@@ -52,6 +53,7 @@ class MfaService:
         audit_log: AuditLog,
         sources: Sources,
         vault: Vault,
+        identity: IdentityService,
         users: UserService,
         verification: Verification,
         passkeys: Passkeys,
@@ -61,6 +63,7 @@ class MfaService:
         self._audit_log = audit_log
         self._sources = sources
         self._vault = vault
+        self._identity = identity
         self._users = users
         self._verification = verification
         self._passkeys = passkeys
@@ -79,6 +82,7 @@ class MfaService:
                 recovery_codes_left=await store.recovery_codes_left(session, actor.user_id),
                 enforced=rule.enforced,
                 at_sign_in=rule.at_sign_in,
+                has_password=await self._identity.has_password(session, actor.user_id),
                 passkeys_at=self._passkeys.origin,
             )
 
