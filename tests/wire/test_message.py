@@ -174,12 +174,16 @@ def test_a_query() -> None:
 
 
 def test_other_queries() -> None:
-    error = refused(query({"x": 1}, "shop.orders"))
-    assert error.mongo_code == MongoCode.UNSUPPORTED_OP_QUERY_COMMAND
-    answer = refusal(query({"x": 1}, "shop.orders"), error.mongo_code, error.message, 3)
+    raw = query({"x": 1}, "shop.orders")
+    error = refused(raw)
+    assert error.mongo_code == MongoCode.LEGACY_OPCODE
+    answer = refusal(raw, error.mongo_code, error.message, 3)
     assert answer is not None
-    assert isinstance(parse_reply(answer), OpReply)
-    assert bson.decode(parse_reply(answer).body)["codeName"] == "UnsupportedOpQueryCommand"
+    reply = parse_reply(answer)
+    assert isinstance(reply, OpReply)
+    assert reply.flags == 2  # QueryFailure
+    text = "OP_QUERY is no longer supported. The client driver may require an upgrade."
+    assert bson.decode(reply.body) == {"$err": text, "code": 5739101, "ok": 0.0}
     for raw in (query({"ismaster": 1})[:-3], message(Opcode.QUERY, b"\0" * 4 + b"admin.$cmd")):
         refused(HEADER.pack(len(raw), 1, 0, Opcode.QUERY) + raw[16:])
     assert refused(query({"a": 1}, selector=b"more")).mongo_code == MongoCode.INVALID_BSON

@@ -49,6 +49,7 @@ class MongoCode(IntEnum):
     SEQUENCE_IN_BODY = 40433
     NO_DATABASE = 40571
     NO_BODY = 40587
+    LEGACY_OPCODE = 5739101
 
     @property
     def code_name(self) -> str:

@@ -59,6 +59,6 @@ def build_msg(document: bytes, request_id: int, response_to: int = 0, flags: int
     return _OPENING.pack(_OPENING.size + len(document), request_id, response_to, Opcode.MSG, flags, 0) + document
 
 
-def build_reply(document: bytes, request_id: int, response_to: int) -> bytes:
+def build_reply(document: bytes, request_id: int, response_to: int, flags: int = 8) -> bytes:
     """A whole OP_REPLY as mongod answers a command: flags 8 (AwaitCapable), cursor 0, one document."""
-    return _REPLY.pack(_REPLY.size + len(document), request_id, response_to, Opcode.REPLY, 8, 0, 0, 1) + document
+    return _REPLY.pack(_REPLY.size + len(document), request_id, response_to, Opcode.REPLY, flags, 0, 0, 1) + document

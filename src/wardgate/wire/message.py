@@ -17,7 +17,7 @@ from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 import google_crc32c
 
-from ..rawbson import walk
+from ..rawbson import build, walk
 from ..rawbson.walk import BsonError
 from .errors import LocalProtocolError, MongoCode, RemoteProtocolError, error_document
 from .header import HEADER, HEADER_BYTES, Header, Opcode, build_msg, build_reply
@@ -43,6 +43,7 @@ __all__ = [
 CHECKSUM_PRESENT: Final = 1
 MORE_TO_COME: Final = 1 << 1
 EXHAUST_ALLOWED: Final = 1 << 16
+QUERY_FAILURE: Final = 2  # an OP_REPLY's flag
 
 UNKNOWN_REQUIRED: Final = 0xFFFC  # bits 2 to 15: who does not know one must not go on (OP_MSG specification)
 _MSG_BODY: Final = 21  # a kind-0 section that comes first has its document here
@@ -214,6 +215,10 @@ def split_sections(raw: bytes) -> tuple[bytes, tuple[tuple[str, bytes], ...]]:
 def refusal(raw: bytes, code: int, message: str, request_id: int) -> bytes | None:
     """The error reply to a message that `parse_request` refused, in its dialect; None if it has no reply slot."""
     header = _header(raw)
+    if code == MongoCode.LEGACY_OPCODE:
+        # No command, so the error has the shape of a failed query, as mongod's own.
+        parts = (build.string(b"$err", message), build.int32(b"code", code), build.double(b"ok", 0.0))
+        return build_reply(build.document(parts), request_id, header.request_id, QUERY_FAILURE)
     document = error_document(code, None, message)
     if header.opcode == Opcode.QUERY:
         return build_reply(document, request_id, header.request_id)
@@ -332,8 +337,8 @@ def _parse_query(raw: bytes, header: Header, max_depth: int) -> OpQuery:
     if not namespace.endswith(".$cmd"):
         raise _refused(
             "legacy_query",
-            "OP_QUERY is no longer supported but for handshakes. The client driver may need to be upgraded.",
-            MongoCode.UNSUPPORTED_OP_QUERY_COMMAND,
+            "OP_QUERY is no longer supported. The client driver may require an upgrade.",
+            MongoCode.LEGACY_OPCODE,
         )
     body_start, body_end = _unwrap(raw, start, stop)
     flags = _UINT32(raw, HEADER_BYTES)[0]
