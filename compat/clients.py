@@ -40,6 +40,7 @@ class Client:
     environment: Mapping[str, str] = field(default_factory=dict)
     is_async: bool = False
     newest: bool = False
+    middle: bool = False  # between the oldest and the newest version
     why_not: str | None = None
     empty_password: bool = True
 
@@ -66,6 +67,7 @@ def pymongo() -> Iterator[Client]:
                 environment={"PYTHONPATH": os.pathsep.join(paths)} if paths else {},
                 is_async=is_async,
                 newest=newest,
+                middle=version not in (PYMONGO[0], PYMONGO[-1]),
                 why_not=None if newest or folder.is_dir() else SETUP,
                 empty_password=False,  # PyMongo itself refuses an empty password
             )
@@ -88,6 +90,7 @@ def node() -> Iterator[Client]:
             argv=_json_last(program or "node", "--no-warnings", ROWS / "node" / "main.cjs"),
             environment={"NODE_PATH": str(folder), "COMPAT_DRIVER": str(driver)},
             newest=newest,
+            middle=version not in (NODE[0], NODE[-1]),
             why_not=None if program and driver.is_dir() else SETUP,
         )
 

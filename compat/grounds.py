@@ -89,6 +89,8 @@ def _logins() -> dict[str, Login]:
 
 def _access(stack: Stack, name: str, deployment: MongoDeployment, connection_string: str | None = None) -> Access:
     resource = name.replace(" ", "-").lower()
+    with deployment.client() as client:  # what the database tools need beside reading and writing: the oplog
+        client.admin.command("grantRolesToUser", deployment.rw.username, roles=["backup"])
     stack.add_resource(resource, deployment, connection_string=connection_string)
     stack.add_account(ACCOUNT, resource, deployment.rw)
     return stack.access(resource, ACCOUNT, "12h")

@@ -21,6 +21,12 @@ DIFFERENCES: Final[tuple[Known, ...]] = (
         "`system_collection`): it refuses before MongoDB does.",
     ),
     Known(
+        r"mongorestore --oplogReplay: applyOps",
+        r"value(\.(code|applied|ok|results.*|lastOpTime.*))?",
+        "`applyOps` writes anywhere and under any name, so it needs an account with `allow_admin` (code 13, rule "
+        "`internal_command`); so does `mongorestore --oplogReplay`.",
+    ),
+    Known(
         "write conflict of two transactions",
         r"value\[1\]\.(details\.errmsg|message)",
         "A transaction whose first statement failed is over, and wardgate says so before MongoDB does (code 251 and "

@@ -22,6 +22,9 @@ The MongoDB behind all of it is a real one (6.0). What stands before it at `shar
 ours, since no mongos could be had, so these columns are about drivers and wardgate and not about MongoDB's router.
 `SRV` is a set that the gateway finds by SRV and TXT records, while the direct run names its member.
 
+The oldest and the newest version of a client run their whole list everywhere; the versions between run it on a set of
+one member and the most used rows of it elsewhere.
+
 | sign | means |
 |---|---|
 | ✓ | the same result |

@@ -99,9 +99,7 @@ def run_ground(
             if client.why_not is not None:
                 found[key] = [Cell("", Verdict.NOT_RUN, (client.why_not,))]
                 continue
-            only = rows
-            if only is None and not view.whole:
-                only = views.CORE_WORDS
+            only = views.rows_of(view, client, ground) if rows is None else rows
             try:
                 found[key] = compare_lists(client, view, ground, only)
             except RuntimeError as error:
@@ -115,12 +113,16 @@ def run_ground(
 
 
 def run(
-    names: Sequence[str], clients: Sequence[Client], wanted: list[str], rows: Sequence[str] | None
+    names: Sequence[str],
+    clients: Sequence[Client],
+    wanted: list[str],
+    rows: Sequence[str] | None,
+    at_once: int = AT_ONCE,
 ) -> dict[Key, list[Cell]]:
     """Everything up, everything compared, everything down."""
     folder = Path(tempfile.mkdtemp(prefix="wardgate-compat-"))
     try:
-        with grounds.opened(list(names), folder) as open_ones, ThreadPoolExecutor(AT_ONCE) as pool:
+        with grounds.opened(list(names), folder) as open_ones, ThreadPoolExecutor(at_once) as pool:
             parts = pool.map(lambda ground: run_ground(ground, clients, wanted, rows), open_ones)
             return {key: cells for part in parts for key, cells in part.items()}
     finally:
@@ -176,10 +178,12 @@ def main() -> int:
     parser.add_argument("--clients", default="", help="families or names, separated by commas")
     parser.add_argument("--views", default="", help="names of views, separated by semicolons")
     parser.add_argument("--rows", default="", help="beginnings of row names, separated by semicolons; nothing is kept")
+    parser.add_argument("--at-once", type=int, default=AT_ONCE, help="deployments that are tried beside each other")
     asked = parser.parse_args()
     clients = named(all_clients(), [each for each in asked.clients.split(",") if each])
     rows = [each for each in asked.rows.split(";") if each] or None
-    results = run(asked.deployments.split(","), clients, [each for each in asked.views.split(";") if each], rows)
+    wanted = [each for each in asked.views.split(";") if each]
+    results = run(asked.deployments.split(","), clients, wanted, rows, asked.at_once)
     print(report.terminal(results))
     if rows is None:
         DOCS.write_text(page(keep(results)), encoding="utf-8")

@@ -5,16 +5,18 @@ A view is left out where it makes no sense: `replicaSet=` on a standalone, an em
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .clients import Client
 from .grounds import Ground
 
 # The rows that begin so are all that runs in views other than the first, and there only on the newest version of each
-# client. They are also the slice in the tests.
+# client; and on the versions between the oldest and the newest, but for one deployment. They are also the slice in the
+# tests.
 CORE_WORDS = ("CRUD", "connect", "bulk writes", "transactions: commit", "change streams", "hello", "retryable writes: ",
               "cursor", "read preference", "discovery", "error documents", "prompt", "rs.status", "show")  # fmt: skip
+WHOLE = "rs1"  # where every version runs every row
 _NO_ZSTD = ("node", "mongosh", "perl", "java")  # a native add-on that no registry here has, or unknown to them
 _NO_SNAPPY = ("mongosh", "perl", "java")
 _NO_DIRECT = ("perl", "java")  # older than the option
@@ -63,6 +65,11 @@ def fits(view: View, client: Client, ground: Ground) -> bool:
         if client.family in ("perl", "java", "tools") or "directConnection" in view.name:
             return False
     return not (client.family in _NO_DIRECT and "directConnection" in view.name)
+
+
+def rows_of(view: View, client: Client, ground: Ground) -> Sequence[str] | None:
+    """The beginnings of the rows that run there; None for all."""
+    return None if view.whole and not (client.middle and ground.name != WHOLE) else CORE_WORDS
 
 
 def has_to_work(needs: str, view: View, ground: Ground) -> bool:

@@ -15,11 +15,11 @@ from typing import Any
 
 import pymongo
 
-from . import data, server, work
+from . import data, dumps, server, work
 from .trial import ROWS, AbsentError, Row, Trial, fault, plain
 
 ROW_S = 120.0
-LISTS = (data, work, server)  # imported for the rows that they enter
+LISTS = (data, work, server, dumps)  # imported for the rows that they enter
 
 
 def _database(row: Row) -> str:
