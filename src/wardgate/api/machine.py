@@ -85,12 +85,22 @@ class RelayAddress(BaseModel):
     address: str
 
 
+class MaskRule(BaseModel):
+    """A masking rule as a gateway gets it."""
+
+    kind: Literal["path", "pattern"]
+    expression: str
+
+
 class LiveSession(Request):
     """One session that the gateway holds a lease for."""
 
     session_id: str
     epoch: int
     connections: int = 0
+    masking: str | None = Field(
+        default=None, max_length=64, description="Digest of the masking rules in force; null: it knows of none."
+    )
 
 
 class HeartbeatRequest(Request):
@@ -122,6 +132,7 @@ class SessionRenewal(BaseModel):
     session_id: str
     renew_by_s: float
     expires_in_s: float
+    masking: list[MaskRule] | None = Field(default=None, description="The rules from now on; null: as they are.")
 
 
 class HeartbeatAnswer(BaseModel):
@@ -179,6 +190,7 @@ class LeaseRequest(Request):
 
     session_id: str
     public_key: Binary
+    masks: bool = Field(default=False, description="The gateway can mask what it records.")
 
 
 class LeaseSecrets(BaseModel):
@@ -207,6 +219,7 @@ class Lease(BaseModel):
     policy: Policy
     local_auth: bool = Field(default=False, description="MongoDB clients must log in with the session password.")
     durability: Literal["strict", "process"] = "strict"
+    masking: list[MaskRule] = Field(default_factory=list)
     audit_key_id: str
     audit_public_key: Binary = Field(description="X25519, raw; epoch keys are sealed to it.")
     previous_head: Head | None = Field(default=None, description="What was acknowledged of the epoch before.")

@@ -32,6 +32,13 @@ _PROJECT = {
     "create": Place(f"{_HERE}.project:create", "Make a project."),
     "list": Place(f"{_HERE}.project:list_", "List the projects that you can see."),
     "records": Place(f"{_HERE}.project:records", "How a project's records are made, and how long they are kept."),
+    "masking": Place("wardgate.cli.main:masking", "What a project's records do not show."),
+}
+_MASKING = {
+    "list": Place(f"{_HERE}.masking:list_", "List a project's masking rules."),
+    "add": Place(f"{_HERE}.masking:add", "Mask a field, or texts of a form, in what is recorded from now on."),
+    "remove": Place(f"{_HERE}.masking:remove", "Mask by a rule no longer."),
+    "test": Place(f"{_HERE}.masking:test", "Show what a rule would have masked in past records."),
 }
 _USER = {
     "create": Place(f"{_HERE}.user:create", "Make a user, who has no role yet."),
@@ -135,6 +142,7 @@ _TOP = {
 gateway = LazyGroup("gateway", _GATEWAY, help="The programs beside the databases, which log in and record.")
 relay = LazyGroup("relay", _RELAY, help="The programs that join people and gateways, and can read nothing.")
 project = LazyGroup("project", _PROJECT, help="Projects: a team's space.")
+masking = LazyGroup("masking", _MASKING, help="Masking rules: what a project's records do not show.")
 user = LazyGroup("user", _USER, help="Users: the people who may log in.")
 devices = LazyGroup("devices", _DEVICES, help="Where you are signed in.")
 passkey = LazyGroup("passkey", _PASSKEY, help="Your passkeys and security keys.")

@@ -30,7 +30,7 @@ from .mail import Mailer
 from .members import BindingService
 from .mfa import Changes, MfaService, PasskeyEnrolment, Passkeys, PasskeySignInService, RelyingParty, Verification
 from .mfa.sign_in import SignInFactor
-from .projects import ProjectService, RecordKeeping
+from .projects import MaskingRules, ProjectService, RecordKeeping
 from .records import Bucket, Layered, ObjectFolder, ObjectStore, RecordService, latest_head
 from .resources import AccountService, ResourceCatalogue, ResourceService
 from .settings import Settings
@@ -71,6 +71,7 @@ class Services:
     journal: JournalService
     projects: ProjectService
     keeping: RecordKeeping
+    masking: MaskingRules
     hub: LinkHub
     machine_guard: MachineGuard
     enrolment: Enrolment
@@ -113,6 +114,7 @@ async def open_services(
     identity = IdentityService(database, audit_log, sources, sign_ins, hasher or PasswordHasher())
     projects = ProjectService(database, audit_log, sources)
     keeping = RecordKeeping(database, audit_log, projects)
+    masking = MaskingRules(database, audit_log, sources, projects)
     users = UserService(database, audit_log, sources, identity)
     bindings = BindingService(database, audit_log, sources, identity, users, projects)
     site = settings.passkeys
@@ -147,6 +149,7 @@ async def open_services(
         passwords,
         approvals,
         keeping.durability,
+        masking.rules,
     )
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
@@ -179,6 +182,7 @@ async def open_services(
         journal=JournalService(database, audit_log),
         projects=projects,
         keeping=keeping,
+        masking=masking,
         hub=hub,
         machine_guard=MachineGuard(database, sources, settings.public_url),
         enrolment=enrolment,

@@ -26,7 +26,7 @@ async def fetch_lease(client: SignedClient, session_id: str) -> LeasedSession:
     """Ask for the lease of `session_id`; ProblemError where the control plane refuses, UnreachableError, SealError."""
     private, public = sealing.generate()
     lease = await client.request(
-        "POST", "/gateway/leases", Lease, LeaseRequest(session_id=session_id, public_key=public)
+        "POST", "/gateway/leases", Lease, LeaseRequest(session_id=session_id, public_key=public, masks=True)
     )
     plain = sealing.open_(private, sealing.lease_info(session_id, client.identity.id), lease.sealed)
     secrets = LeaseSecrets.model_validate_json(plain)

@@ -28,6 +28,7 @@ from ..api.machine import LiveSession as LiveSessionFacts
 from ..api.models import EndReason
 from ..api.problems import ProblemCode, ProblemError
 from ..audit.chain import Link
+from ..command.masking import Redactor
 from ..errors import WardgateError
 from ..net import logs
 from ..net.machine import SignedClient
@@ -38,7 +39,7 @@ from .control_stream import ControlStream
 from .leases import LeasedSession, fetch_lease
 from .mongo.approach import approach
 from .mongo.site import Site
-from .session import Hooks, LiveSession, Phase
+from .session import Hooks, LiveSession, Phase, compiled
 from .spool.spool import Spool
 from .tunnel.listener import TunnelStream
 
@@ -199,6 +200,7 @@ class Sessions:
 
     async def _make(self, leased: LeasedSession) -> LiveSession:
         lease = leased.lease
+        redactor = Redactor(compiled(lease.masking))  # before anything is opened: rules that can't be used end it here
         target, login = await approach(lease.target, leased.credentials, self._site, self._numbers)
         recorder = self._spool.open_epoch(
             lease.session_id,
@@ -218,6 +220,7 @@ class Sessions:
             login,
             leased.local_password,
             recorder,
+            redactor,
             hooks,
             self._numbers,
             self._claims,
@@ -268,7 +271,9 @@ class Sessions:
     def heartbeat(self) -> HeartbeatRequest:
         """What is alive here."""
         live = [
-            LiveSessionFacts(session_id=session.id, epoch=session.epoch, connections=session.connections)
+            LiveSessionFacts(
+                session_id=session.id, epoch=session.epoch, connections=session.connections, masking=session.masking
+            )
             for session in self._live.values()
             if session.phase in (Phase.STARTING, Phase.ACTIVE)
         ]
@@ -288,6 +293,8 @@ class Sessions:
             session = self._live.get(renewal.session_id)
             if session is not None:
                 session.renewed(renewal.renew_by_s, renewal.expires_in_s)
+                if renewal.masking is not None:
+                    session.mask(renewal.masking)
         if self._reports:
             self._spawn(self._deliver())
 

@@ -18,17 +18,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from time import monotonic, time
 from typing import Any
 
 from .. import __version__
-from ..api.machine import Lease
+from ..api.machine import Lease, MaskRule
 from ..api.models import EndReason
 from ..audit import records
 from ..audit.recorder import RecordingFailed
+from ..command.masking import Masking, Redactor, Rule, RuleError
 from ..errors import WardgateError
 from ..net import logs
 from ..numbers import Numbers
@@ -98,6 +99,7 @@ class LiveSession:
         login: Login,
         local_password: Secret | None,
         recorder: EpochRecorder,
+        redactor: Redactor,
         hooks: Hooks,
         numbers: Numbers,
         claims: Claims,
@@ -119,6 +121,7 @@ class LiveSession:
             work=WorkLog(claims),
             login_keys=LoginKeys(os.urandom, local_password),
             random=os.urandom,
+            redactor=redactor,
             local_auth=lease.local_auth,  # without a password nobody gets in then, and that is right
         )
         self._control: ControlStream | None = None
@@ -172,6 +175,8 @@ class LiveSession:
                 version=__version__,
             )
         )
+        if self._rules.redactor.rules is not None:
+            self._note_masking()
         self._monitor.start()
         try:
             await self._monitor.wait_primary(self._numbers.tcp_connect)
@@ -316,6 +321,28 @@ class LiveSession:
             self._expiry.cancel()
             self._expiry = loop.call_later(expires_in_s, self.end_soon, EndReason.EXPIRED)
 
+    @property
+    def masking(self) -> str:
+        """The digest of the masking rules in force."""
+        rules = self._rules.redactor.rules
+        return "" if rules is None else rules.digest
+
+    def mask(self, rules: Sequence[MaskRule]) -> None:
+        """The project's masking rules are these now; ones that can't be used here end the session."""
+        if self.phase in (Phase.ENDING, Phase.ENDED):
+            return
+        try:
+            self._rules.redactor.rules = compiled(rules)
+        except RuleError as error:
+            self.end_soon(EndReason.AUDIT_FAILED, f"The project's masking rules can't be used here: {error.message}")
+            return
+        self._note_masking()
+
+    def _note_masking(self) -> None:
+        rules = self._rules.redactor.rules
+        said = "none" if rules is None else f"{rules.count} in force, {rules.digest}"
+        self._note("masking_rules", said)
+
     def _not_renewed(self) -> None:
         self.end_soon(EndReason.GATEWAY_LOST, "The control plane did not renew the lease in time.")
 
@@ -423,9 +450,9 @@ class LiveSession:
             _log.error("closing record not written", session=self.id, message=error.message)
         await self._recorder.close()
 
-    def _note(self, event: str) -> None:
+    def _note(self, event: str, message: str = "") -> None:
         try:
-            self._recorder.append(records.SessionNotice(event))
+            self._recorder.append(records.SessionNotice(event, message))
         except RecordingFailed as error:
             self.end_soon(EndReason.AUDIT_FAILED, error.message)
 
@@ -445,3 +472,8 @@ class LiveSession:
             "spares": self._spares.statistics(),
             "topology": self._monitor.topology.kind,
         }
+
+
+def compiled(rules: Sequence[MaskRule]) -> Masking | None:
+    """What masks by these rules; None for none. RuleError for one that this version can't use."""
+    return Masking([Rule(rule.kind, rule.expression) for rule in rules]) if rules else None

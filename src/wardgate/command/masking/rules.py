@@ -81,6 +81,12 @@ class Masking:
         except BsonError:
             return Recorded(withheld(recorded.body, _BROKEN), (), ("*",))
 
+    def would_mask(self, command: Command) -> tuple[str, ...]:
+        """The paths that these rules alone mask in it."""
+        recorded = self.record(command)
+        before = set(record_body(command).masked)
+        return tuple(path for path in recorded.masked if path not in before)
+
     def concerns(self, command: Command) -> bool:
         """Whether a rule by path could be about what this command touches."""
         if self._automaton.everything.dead or commands.is_plain(_name(command)):

@@ -7,7 +7,7 @@ instance's: only the newest epoch's word counts, and only from the instance that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,6 +19,7 @@ from ...api.machine import (
     LeaseRequest,
     LeaseSecrets,
     LiveSession,
+    MaskRule,
     Policy,
     SessionOrder,
     SessionRenewal,
@@ -26,6 +27,7 @@ from ...api.machine import (
 )
 from ...api.models import EndReason, SessionStatus
 from ...api.problems import ProblemCode, ProblemError
+from ...command.masking import Rule, digest_of
 from ...numbers import Numbers
 from ..audit_log import Cause
 from ..audit_log.log import SYSTEM
@@ -39,9 +41,10 @@ from . import store
 from .lifecycle import Lifecycle, order_for
 from .model import EpochRow, SessionRow
 from .passwords import SessionPasswords
-from .ports import Approvals, Catalogue, DurabilityOf, Heads, People
+from .ports import Approvals, Catalogue, DurabilityOf, Heads, MaskingOf, People
 from .states import LIVE
 
+_CANT_MASK = "The project has masking rules, and the gateway's version can't mask: upgrade the gateway."
 _RENEW_EVERY = timedelta(seconds=60)  # a lease's deadline is written at most this often
 
 
@@ -61,6 +64,7 @@ class GatewayAccess:
         passwords: SessionPasswords,
         approvals: Approvals,
         durability: DurabilityOf,
+        masking: MaskingOf,
     ) -> None:
         self._database = database
         self._sources = sources
@@ -73,6 +77,7 @@ class GatewayAccess:
         self._passwords = passwords
         self._approvals = approvals
         self._durability = durability
+        self._masking = masking
 
     # --- leases ---------------------------------------------------------------------------------------------------
 
@@ -107,6 +112,9 @@ class GatewayAccess:
             await session.flush()
             head = await self._heads(session, row.id)
             durability = await self._durability(session, row.project_id)
+            masking = await self._masking(session, row.project_id)
+            if masking and not request.masks:
+                raise _refused(_CANT_MASK)
         if older[1] is not None:
             self._lifecycle.fence(row, older[0], older[1])
         return Lease(
@@ -129,6 +137,7 @@ class GatewayAccess:
             audit_key_id=self._keys.audit_key_id,
             audit_public_key=self._keys.audit_public_key,
             durability=durability,
+            masking=masking,
             previous_head=head,
             sealed=sealed,
         )
@@ -215,7 +224,10 @@ class GatewayAccess:
                 row = await store.by_id(session, session_id)
                 if row is not None and row.gateway_id == gateway_id:
                     rows[session_id] = row
+            projects = {row.project_id for row in rows.values() if row.status in LIVE}
+            masking = {project_id: await self._masking(session, project_id) for project_id in projects}
         orders, renewed = self._judge(instance_id, epochs, rows, now)
+        orders += self._bring_masking({each.session_id: each.masking for each in listed}, rows, masking, renewed)
         own = {session_id: row for session_id, row in rows.items() if _holds(instance_id, row)}
         await self._write_changes(epochs, own, [each.session_id for each in renewed], now)
         return HeartbeatAnswer(end=orders, renewed=renewed)
@@ -237,6 +249,24 @@ class GatewayAccess:
                     SessionRenewal(session_id=session_id, renew_by_s=self._numbers.lease_renew, expires_in_s=left)
                 )
         return orders, renewed
+
+    @staticmethod
+    def _bring_masking(
+        held: Mapping[str, str | None],
+        rows: Mapping[str, SessionRow],
+        masking: Mapping[str, list[MaskRule]],
+        renewed: list[SessionRenewal],
+    ) -> list[SessionOrder]:
+        """Give each renewed session the rules that it does not have; what can't mask has to end."""
+        orders = []
+        for renewal in tuple(renewed):
+            digest, rules = held[renewal.session_id], masking[rows[renewal.session_id].project_id]
+            if digest is None and rules:
+                renewed.remove(renewal)
+                orders.append(_unmasked(renewal.session_id))
+            elif digest is not None and digest != digest_of(Rule(rule.kind, rule.expression) for rule in rules):
+                renewal.masking = rules
+        return orders
 
     async def _write_changes(
         self, epochs: dict[str, int], rows: dict[str, SessionRow], renewed: list[str], now: datetime
@@ -282,6 +312,10 @@ def _holds(instance_id: str, row: SessionRow) -> bool:
 def _fence(session_id: str, epoch: int) -> SessionOrder:
     message = "Another lease has taken over."
     return SessionOrder(session_id=session_id, epoch=epoch, fenced=True, reason=EndReason.GATEWAY_LOST, message=message)
+
+
+def _unmasked(session_id: str) -> SessionOrder:
+    return SessionOrder(session_id=session_id, reason=EndReason.TERMINATED, message=_CANT_MASK)
 
 
 def _unknown(session_id: str) -> SessionOrder:

@@ -12,7 +12,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ...api.machine import Credentials, Head, MongoTarget, SessionOrder
+from ...api.machine import Credentials, Head, MaskRule, MongoTarget, SessionOrder
 from ...api.mfa import AccessFacts
 from ...api.models import Route
 from ..approvals.grants import Grant
@@ -90,3 +90,5 @@ class People(Protocol):
 Heads: TypeAlias = Callable[[AsyncSession, str], Awaitable[Head | None]]
 # How the records of a project's sessions are made durable.
 DurabilityOf: TypeAlias = Callable[[AsyncSession, str], Awaitable[Literal["strict", "process"]]]
+# What the records of a project's sessions do not show.
+MaskingOf: TypeAlias = Callable[[AsyncSession, str], Awaitable[list[MaskRule]]]

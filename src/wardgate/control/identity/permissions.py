@@ -47,6 +47,8 @@ class Permission(StrEnum):
     PROJECT_GATEWAY_CREATE = "project:gateway:create"
     PROJECT_GATEWAY_READ = "project:gateway:read"
     PROJECT_GATEWAY_REVOKE = "project:gateway:revoke"
+    PROJECT_MASKING_READ = "project:masking:read"
+    PROJECT_MASKING_UPDATE = "project:masking:update"
     PROJECT_RECORDS_READ = "project:records:read"
     PROJECT_RECORDS_UPDATE = "project:records:update"
     PROJECT_RESOURCE_CREATE = "project:resource:create"
@@ -87,6 +89,7 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
             Permission.ACCOUNT_SESSION_READ,
             Permission.ORGANISATION_AUDIT_VERIFY,
             Permission.PROJECT_AUDIT_READ,
+            Permission.PROJECT_MASKING_READ,
             Permission.PROJECT_RECORDS_READ,
             Permission.PROJECT_DETAILS_READ,
             Permission.PROJECT_GATEWAY_READ,

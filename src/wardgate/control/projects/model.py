@@ -20,6 +20,19 @@ class ProjectRow(Base):
     created_at: Mapped[datetime]
 
 
+class MaskingRuleRow(Base):
+    """What a project's records do not show (`masking`). `kind`: path or pattern."""
+
+    __tablename__ = "masking_rules"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    expression: Mapped[str]
+    description: Mapped[str]
+    created_at: Mapped[datetime]
+
+
 class ProjectRecordsRow(Base):
     """How a project's records are made and kept, where somebody has said so (`keeping`)."""
 

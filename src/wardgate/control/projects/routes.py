@@ -7,14 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 
 from ...api.audit import RecordSettings, RecordSettingsUpdate
+from ...api.masking import MaskingRule, MaskingRuleCreate
 from ...api.models import Page, Project, ProjectCreate
 from ..identity import Actor, Permission, requires
 from ..paging import Paging, paging
 from .keeping import RecordKeeping
+from .masking import MaskingRules
 from .service import ProjectService
 
 
-def build(projects: ProjectService, keeping: RecordKeeping) -> APIRouter:
+def build(projects: ProjectService, keeping: RecordKeeping, masking: MaskingRules) -> APIRouter:
     """The routes below `/projects` that are about projects themselves."""
     router = APIRouter(prefix="/projects", tags=["projects"])
 
@@ -58,5 +60,26 @@ def build(projects: ProjectService, keeping: RecordKeeping) -> APIRouter:
     ) -> RecordSettings:
         """Change it; durability is that of leases from now on."""
         return await keeping.update(actor, project_id, body)
+
+    @router.get("/{project_id}/masking", dependencies=[Depends(requires(Permission.PROJECT_MASKING_READ))])
+    async def list_masking_rules(project_id: str) -> Page[MaskingRule]:
+        """What the project's records do not show: all rules, by name."""
+        return await masking.list_all(project_id)
+
+    @router.post("/{project_id}/masking", status_code=201)
+    async def add_masking_rule(
+        project_id: str,
+        body: MaskingRuleCreate,
+        actor: Annotated[Actor, Depends(requires(Permission.PROJECT_MASKING_UPDATE))],
+    ) -> MaskingRule:
+        """Mask more, in new leases at once and in live sessions within a heartbeat (10 s)."""
+        return await masking.add(actor, project_id, body)
+
+    @router.delete("/{project_id}/masking/{name}", status_code=204)
+    async def remove_masking_rule(
+        project_id: str, name: str, actor: Annotated[Actor, Depends(requires(Permission.PROJECT_MASKING_UPDATE))]
+    ) -> None:
+        """Mask by this rule no longer; what was masked stays masked."""
+        await masking.remove(actor, project_id, name)
 
     return router

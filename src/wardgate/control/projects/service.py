@@ -56,9 +56,9 @@ class ProjectService:
         """Whether there is a project with that id."""
         return await store.by_id(session, project_id) is not None
 
-    async def must_exist(self, session: AsyncSession, project_id: str) -> ProjectRow:
+    async def must_exist(self, session: AsyncSession, project_id: str, *, lock: bool = False) -> ProjectRow:
         """The project's row, for services that put something into it; ProblemError `not_found`."""
-        row = await store.by_id(session, project_id)
+        row = await store.by_id(session, project_id, lock=lock)
         if row is None:
             raise not_found(f"project {project_id[:64]}")
         return row

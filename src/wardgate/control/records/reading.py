@@ -21,6 +21,7 @@ from .model import RecordBatchRow, RecordRow
 PAGE_BODY_BYTES: Final = 8 * 1024 * 1024
 
 _UNREADABLE: Final = "$wardgate"
+UNREADABLE: Final = (FrameError, ChainBroken, CodecError, UnreadableObject)
 
 
 class Bodies:
@@ -36,22 +37,27 @@ class Bodies:
     def body(self, seq: int) -> tuple[dict[str, Any], int]:
         """The body of the command whose intent is `seq`, and its size in bytes. What can't be read says so."""
         try:
-            entry = decode(open_frame(self._frame(seq), self._key))
-            assembler = Assembler(entry)
-            if assembler.opened is not None:
-                self._gather(assembler, assembler.opened, seq)
-            while not assembler.whole:
-                seq += 1
-                chunk = decode(open_frame(self._frame(seq), self._key)).record
-                if isinstance(chunk, BodyChunk):
-                    assembler.add(chunk)
-            record = assembler.record()
-            assert isinstance(record, CommandIntent | Denied)
-            return _shown(record), len(record.body) + sum(len(documents) for _, documents in record.sequences)
+            record = self.record(seq)
         except FileNotFoundError:
             return {_UNREADABLE: "the stored record is missing: verify this session"}, 0
-        except (FrameError, ChainBroken, CodecError, UnreadableObject) as error:
+        except UNREADABLE as error:
             return {_UNREADABLE: f"the stored record can't be read: {error}"}, 0
+        return _shown(record), size_of(record)
+
+    def record(self, seq: int) -> CommandIntent | Denied:
+        """The whole record of that command; FileNotFoundError, or one of `UNREADABLE`."""
+        entry = decode(open_frame(self._frame(seq), self._key))
+        assembler = Assembler(entry)
+        if assembler.opened is not None:
+            self._gather(assembler, assembler.opened, seq)
+        while not assembler.whole:
+            seq += 1
+            chunk = decode(open_frame(self._frame(seq), self._key)).record
+            if isinstance(chunk, BodyChunk):
+                assembler.add(chunk)
+        record = assembler.record()
+        assert isinstance(record, CommandIntent | Denied)
+        return record
 
     def _gather(self, assembler: Assembler, opened: int, seq: int) -> None:
         """The parts of a streamed body, which lie between the records of others before its own."""
@@ -73,6 +79,11 @@ class Bodies:
         if frame is None:
             raise FileNotFoundError
         return frame
+
+
+def size_of(record: CommandIntent | Denied) -> int:
+    """The bytes of its body."""
+    return len(record.body) + sum(len(documents) for _, documents in record.sequences)
 
 
 def first_frame(row: RecordRow) -> int:

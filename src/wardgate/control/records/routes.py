@@ -9,6 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from ...api.audit import AuditKey, ExportFormat, RecordHit, RecordQuery
 from ...api.machine import RecordsAck
+from ...api.masking import MaskingPreview, MaskingPreviewRequest
 from ...api.models import Page, Record, Verification
 from ..fleet.guard import Caller, operates
 from ..identity import Actor, Permission, requires
@@ -57,6 +58,17 @@ def build(records: RecordService) -> APIRouter:
     ) -> Page[RecordHit]:
         """Lines of all sessions that you may read, newest first. A page can be short or empty and still have a next."""
         return await records.search(actor, body, page)
+
+    @router.post("/projects/{project_id}/masking/preview")
+    async def preview_masking(
+        project_id: str,
+        body: MaskingPreviewRequest,
+        # Which records are looked at depends on the roles; who may read none there is refused.
+        actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_RECORD_READ, within=True))],
+        after: Annotated[str | None, Query(max_length=200, description="`next` of the look before.")] = None,
+    ) -> MaskingPreview:
+        """What a rule would have masked in past records: paths and counts, never values. A look is bounded."""
+        return await records.preview_masking(actor, project_id, body, after)
 
     @router.get("/sessions/{session_id}/verification")
     async def verify_session(

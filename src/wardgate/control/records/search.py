@@ -51,6 +51,15 @@ class Search:
         if asked.collection is not None and asked.database is None:
             raise ProblemError(ProblemCode.INVALID_REQUEST, "A collection is looked for in a database: name that too.")
         wanted = _wanted_id(asked.id)
+        readable, ranges = await self.readable(actor, asked)
+        if after is None:
+            await self._note(actor, asked)
+        if asked.text is None and asked.id is None:
+            return await self._by_facts(asked, readable, ranges, after, paging.limit)
+        return await self._in_bodies(asked, wanted, readable, ranges, after, paging.limit)
+
+    async def readable(self, actor: Actor, asked: RecordQuery) -> tuple[dict[int, RecordPlaceRow], list[Range]]:
+        """The places that the actor may read and asks for; ProblemError `not_found`, `forbidden`."""
         if not actor.may_within(_RIGHT, Scope(asked.project_id)):
             seen = asked.project_id is None or actor.sees(Scope(asked.project_id))
             raise refusal(_RIGHT, visible=seen, what=f"project {asked.project_id}")
@@ -61,12 +70,7 @@ class Search:
             for row in known
             if actor.may(_RIGHT, Scope(row.project_id, row.resource_id, row.account_id)) and _is_asked_for(row, asked)
         }
-        if after is None:
-            await self._note(actor, asked)
-        ranges = _ranges(known, readable)
-        if asked.text is None and asked.id is None:
-            return await self._by_facts(asked, readable, ranges, after, paging.limit)
-        return await self._in_bodies(asked, wanted, readable, ranges, after, paging.limit)
+        return readable, _ranges(known, readable)
 
     async def _note(self, actor: Actor, asked: RecordQuery) -> None:
         # What was looked for in bodies may itself be what must not stand in a log.
@@ -93,7 +97,7 @@ class Search:
         async with self._database.read() as session:
             rows = await query.rows(session, asked, ranges, after, limit + 1)
             shown = rows[:limit]
-            bodies = await self._bodies(session, shown) if asked.bodies else {}
+            bodies = await self.bodies(session, shown) if asked.bodies else {}
         hits, _ = await asyncio.to_thread(_hits, shown, readable, bodies, None)
         # Bodies fill a page before its limit: what was not shown comes with the next one.
         more = len(rows) > limit or len(hits) < len(shown)
@@ -114,7 +118,7 @@ class Search:
         while looked < _LOOKED_AT and len(hits) < limit:
             async with self._database.read() as session:
                 rows = await query.rows(session, asked, ranges, after, _STEP)
-                bodies = await self._bodies(session, rows)
+                bodies = await self.bodies(session, rows)
             if not rows:
                 return Page[RecordHit](items=hits)
             found, passed = await asyncio.to_thread(_hits, rows, readable, bodies, test, limit - len(hits))
@@ -123,7 +127,8 @@ class Search:
             after = query.cursor_of(rows[passed - 1])
         return Page[RecordHit](items=hits, next=str(after))
 
-    async def _bodies(self, session: AsyncSession, rows: Sequence[RecordRow]) -> dict[tuple[str, int], reading.Bodies]:
+    async def bodies(self, session: AsyncSession, rows: Sequence[RecordRow]) -> dict[tuple[str, int], reading.Bodies]:
+        """What reads the bodies of these rows, by session and epoch."""
         found = {}
         ordered = sorted((row for row in rows if row.kind in COMMANDS), key=lambda row: row.session_id)
         for session_id, mine in groupby(ordered, key=lambda row: row.session_id):

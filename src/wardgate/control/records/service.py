@@ -9,6 +9,7 @@ from typing import Final
 
 from ...api.audit import AuditKey, ExportFormat, RecordHit, RecordQuery
 from ...api.machine import RecordsAck
+from ...api.masking import MaskingPreview, MaskingPreviewRequest
 from ...api.models import Page, Record, Verification, VerificationState
 from ..access.places import SessionDirectory
 from ..audit_log import AuditLog, Event
@@ -25,6 +26,7 @@ from .judge import Judge
 from .keyring import Keyring
 from .objects import ObjectStore
 from .paging import LogPages, cursor_of, read_cursor
+from .previewing import Previewer
 from .proving import Prover
 from .retention import Retention
 from .search import Search
@@ -60,6 +62,7 @@ class RecordService:
         self._pages = LogPages(database, keyring, batches)
         self._retention = Retention(database, audit_log, sources, directory, batches, keeping)
         self._search = Search(database, audit_log, self._pages)
+        self._previewer = Previewer(database, audit_log, self._search)
         self._told: dict[tuple[str, str], datetime] = {}
         # Says whether the program stops: who waits then is answered at once.
         self.stopping: Callable[[], bool] = lambda: False
@@ -130,6 +133,12 @@ class RecordService:
     async def search(self, actor: Actor, asked: RecordQuery, paging: Paging) -> Page[RecordHit]:
         """A page of lines of all sessions; ProblemError `not_found`, `forbidden`, `invalid_request`."""
         return await self._search.search(actor, asked, paging)
+
+    async def preview_masking(
+        self, actor: Actor, project_id: str, asked: MaskingPreviewRequest, after: str | None
+    ) -> MaskingPreview:
+        """What a rule would have masked; ProblemError `not_found`, `forbidden`, `invalid_request`."""
+        return await self._previewer.preview(actor, project_id, asked, after)
 
     async def export(self, actor: Actor, session_id: str, form: ExportFormat) -> AsyncIterator[bytes]:
         """A session as a file, in pieces; ProblemError `not_found`, `forbidden` before the first."""

@@ -70,7 +70,7 @@ def _routers(services: Services) -> list[APIRouter]:
         members_routes.build(services.users, services.bindings, services.sign_ins),
         mfa_routes.build(services.mfa, services.verification, services.factor_changes, services.passkey_enrolment),
         journal_routes.build(services.journal),
-        projects_routes.build(services.projects, services.keeping),
+        projects_routes.build(services.projects, services.keeping, services.masking),
         fleet_routes.build_people(services.fleet),
         resources_routes.build(services.resources, services.accounts),
         approvals_routes.build(services.approvals),

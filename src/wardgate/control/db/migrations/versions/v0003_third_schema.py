@@ -47,6 +47,17 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_device_requests_expires_at"), ["expires_at"], unique=False)
 
     op.create_table(
+        "masking_rules",
+        sa.Column("project_id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("kind", sa.String(), nullable=False),
+        sa.Column("expression", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_masking_rules_project_id")),
+        sa.PrimaryKeyConstraint("project_id", "name", name=op.f("pk_masking_rules")),
+    )
+    op.create_table(
         "passkey_questions",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("user_id", sa.String(), nullable=True),
@@ -170,6 +181,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_passkey_questions_expires_at"))
 
     op.drop_table("passkey_questions")
+    op.drop_table("masking_rules")
     with op.batch_alter_table("device_requests", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_device_requests_expires_at"))
 
