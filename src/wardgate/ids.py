@@ -29,6 +29,7 @@ class Kind(StrEnum):
     RESOURCE = "res"
     SERVICE = "svc"
     SESSION = "ses"
+    STREAM = "str"
     TOKEN = "tok"  # noqa: S105 - a prefix
     USER = "usr"
 

@@ -222,6 +222,9 @@ def _dump(body: BaseModel) -> bytes:
         value = getattr(body, name)
         if isinstance(value, SecretStr):
             values[name] = value.get_secret_value()
+        elif isinstance(value, dict):
+            revealed = {key: each.get_secret_value() for key, each in value.items() if isinstance(each, SecretStr)}
+            values[name] = {**values[name], **revealed}
     return json.dumps(values).encode()
 
 

@@ -122,6 +122,15 @@ _DB = {
     "access": Place(f"{_HERE}.access:access", "Open a session and listen for MongoDB clients on loopback."),
     "uri": Place(f"{_HERE}.uri:uri", "Print the URI of a session that is open on this machine."),
 }
+_STREAM = {
+    "add": Place(f"{_HERE}.stream:add", "Send what happens from now on to a receiver."),
+    "list": Place(f"{_HERE}.stream:list_", "List streams and how they go."),
+    "show": Place(f"{_HERE}.stream:show", "Show how a stream is set and how far it has come."),
+    "update": Place(f"{_HERE}.stream:update", "Change, pause or resume a stream."),
+    "secret": Place(f"{_HERE}.stream:secret", "Make a new signing key for a webhook."),
+    "test": Place(f"{_HERE}.stream:test", "Send a test line now."),
+    "remove": Place(f"{_HERE}.stream:remove", "Forget a stream."),
+}
 _TOP = {
     "demo": Place("wardgate.demo.command:cli", "Everything on this machine, against a real MongoDB.", "all"),
     "login": Place(f"{_HERE}.login:login", "Log in to a control plane."),
@@ -134,6 +143,7 @@ _TOP = {
     "mfa": Place("wardgate.cli.main:mfa", "Your second factor, and the organisation's rule."),
     "role": Place("wardgate.cli.main:role", "Who may do what, where, and until when."),
     "audit": Place("wardgate.cli.main:audit", "What was done in the control plane."),
+    "stream": Place("wardgate.cli.main:stream", "Sending the record to syslog, a webhook or OpenTelemetry."),
     "gateway": Place("wardgate.cli.main:gateway", "The programs beside the databases."),
     "relay": Place("wardgate.cli.main:relay", "The programs that join people and gateways."),
     "server": Place("wardgate.control.command:cli", "The control plane.", "server"),
@@ -148,6 +158,7 @@ devices = LazyGroup("devices", _DEVICES, help="Where you are signed in.")
 passkey = LazyGroup("passkey", _PASSKEY, help="Your passkeys and security keys.")
 mfa = LazyGroup("mfa", _MFA, help="Second factors: your own, and the organisation's rule.")
 audit = LazyGroup("audit", _AUDIT, help="The control plane's own log: who did what to what.")
+stream = LazyGroup("stream", _STREAM, help="Streams: sending the record to syslog, a webhook or OpenTelemetry.")
 role = LazyGroup("role", _ROLE, help="Roles: who may do what, where, and until when.")
 resource = LazyGroup("resource", _RESOURCE, help="Resources: guarded MongoDB deployments.")
 account = LazyGroup("account", _ACCOUNT, help="Accounts: the MongoDB users that people reach through wardgate.")

@@ -100,18 +100,22 @@ class Outbound:
         content: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         most: int = _MOST_BYTES,
+        tls: ssl.SSLContext | None = None,
     ) -> Answer:
-        """One request to the address that was judged. WardgateError `outbound_refused` or `outbound_failed`."""
+        """One request to the address that was judged, trusted as `tls` says. WardgateError `outbound_refused` or
+        `outbound_failed`."""
         parts = self.check(url)
         host = parts.hostname or ""
         try:
             async with asyncio.timeout(_SECONDS):
-                address = await self._address(host, parts.port or _PORTS[parts.scheme])
-                return await self._send(method, parts, address, content, dict(headers or {}), most)
+                address = await self.address(host, parts.port or _PORTS[parts.scheme])
+                return await self._send(method, parts, address, content, dict(headers or {}), most, tls)
         except TimeoutError:
             raise _failed(host, "it took too long") from None
 
-    async def _address(self, host: str, port: int) -> str:
+    async def address(self, host: str, port: int) -> str:
+        """The address that `host` stands for, judged: connect to this one. WardgateError `outbound_refused` or
+        `outbound_failed`."""
         loop = asyncio.get_running_loop()
         try:
             found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -134,11 +138,12 @@ class Outbound:
         content: bytes | None,
         headers: dict[str, str],
         most: int,
+        tls: ssl.SSLContext | None,
     ) -> Answer:
         host = parts.hostname or ""
         target = httpx2.URL(parts.geturl()).copy_with(host=address)
         sent = {"accept": "application/json", **headers, "host": parts.netloc, "user-agent": f"wardgate/{__version__}"}
-        transport = httpx2.AsyncHTTPTransport(verify=self._context(), trust_env=False)
+        transport = httpx2.AsyncHTTPTransport(verify=tls or self._context(), trust_env=False)
         async with httpx2.AsyncClient(transport=transport, timeout=_SECONDS, follow_redirects=False) as client:
             try:
                 asked = client.stream(method, target, content=content, headers=sent, extensions={"sni_hostname": host})

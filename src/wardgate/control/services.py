@@ -30,11 +30,14 @@ from .mail import Mailer
 from .members import BindingService
 from .mfa import Changes, MfaService, PasskeyEnrolment, Passkeys, PasskeySignInService, RelyingParty, Verification
 from .mfa.sign_in import SignInFactor
+from .outbound import Outbound
 from .projects import MaskingRules, ProjectService, RecordKeeping
 from .records import Bucket, Layered, ObjectFolder, ObjectStore, RecordService, latest_head
 from .resources import AccountService, ResourceCatalogue, ResourceService
 from .settings import Settings
 from .sources import Sources
+from .streams import Deliveries, StreamService
+from .streams.opening import Opener
 from .vault import AuditKeys, CertificateAuthority, MasterKey, Vault
 from .vault.authority import create_authorities, load_authorities
 from .vault.keys import create_keys, load_keys
@@ -82,6 +85,8 @@ class Services:
     access: AccessService
     gateway_access: GatewayAccess
     records: RecordService
+    streams: StreamService
+    deliveries: Deliveries
     background: tuple[Background, ...]
     # Set when the program stops: endless answers (the control link) watch it and end themselves.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
@@ -101,9 +106,11 @@ async def open_services(
     sources: Sources | None = None,
     hasher: PasswordHasher | None = None,
     mailer: Mailer | None = None,
+    outbound: Outbound | None = None,
 ) -> Services:
     """Build every service over an installed, migrated `database`; WardgateError if `masters` don't open it."""
     sources = sources or Sources()
+    outbound = outbound or Outbound.from_environment()
     vault = Vault(masters, sources)
     async with database.read() as session:
         await vault.check(session)
@@ -158,6 +165,9 @@ async def open_services(
         watched.on_rights_lost.append(sweeping.wake.set)
     objects = _objects(settings)
     records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects, keeping)
+    opener = Opener(vault, database, outbound, sources, settings.public_url)
+    deliveries = Deliveries(database, audit_log, sources, records.feed, opener)
+    streams = StreamService(database, audit_log, sources, vault, projects, opener, deliveries)
     return Services(
         settings=settings,
         numbers=numbers,
@@ -193,6 +203,8 @@ async def open_services(
         access=access,
         gateway_access=gateways,
         records=records,
+        streams=streams,
+        deliveries=deliveries,
         background=(
             Background("identity", sign_ins.sweep, _TOKEN_SWEEP),
             Background("devices", devices.sweep, _TOKEN_SWEEP),
@@ -200,6 +212,7 @@ async def open_services(
             sweeping,
             Background("records", records.sweep, _ACCESS_SWEEP),
             Background("retention", records.retire, _RETENTION_SWEEP),
+            Background("streams", deliveries.run, _ACCESS_SWEEP),
         ),
     )
 

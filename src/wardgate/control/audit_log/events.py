@@ -59,6 +59,13 @@ class Event(StrEnum):
     SESSION_SEALED = "session.sealed"
     SESSION_STARTED = "session.started"
     SESSION_TERMINATED = "session.terminated"
+    STREAM_CREATED = "stream.created"
+    STREAM_DELETED = "stream.deleted"
+    STREAM_FAILING = "stream.failing"
+    STREAM_RECOVERED = "stream.recovered"
+    STREAM_SECRET_MADE = "stream.secret_made"  # noqa: S105 - the name of an event
+    STREAM_TESTED = "stream.tested"
+    STREAM_UPDATED = "stream.updated"
     USER_CREATED = "user.created"
     USER_DELETED = "user.deleted"
     USER_DISABLED = "user.disabled"

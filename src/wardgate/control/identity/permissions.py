@@ -38,6 +38,8 @@ class Permission(StrEnum):
     ORGANISATION_RELAY_REVOKE = "organisation:relay:revoke"
     ORGANISATION_SETTINGS_READ = "organisation:settings:read"
     ORGANISATION_SETTINGS_UPDATE = "organisation:settings:update"
+    ORGANISATION_STREAM_READ = "organisation:stream:read"
+    ORGANISATION_STREAM_UPDATE = "organisation:stream:update"
     ORGANISATION_USER_CREATE = "organisation:user:create"
     ORGANISATION_USER_DELETE = "organisation:user:delete"
     ORGANISATION_USER_READ = "organisation:user:read"
@@ -52,6 +54,8 @@ class Permission(StrEnum):
     PROJECT_RECORDS_READ = "project:records:read"
     PROJECT_RECORDS_UPDATE = "project:records:update"
     PROJECT_RESOURCE_CREATE = "project:resource:create"
+    PROJECT_STREAM_READ = "project:stream:read"
+    PROJECT_STREAM_UPDATE = "project:stream:update"
     RESOURCE_ACCOUNT_CREATE = "resource:account:create"
     RESOURCE_DETAILS_DELETE = "resource:details:delete"
     RESOURCE_DETAILS_READ = "resource:details:read"
@@ -88,11 +92,13 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
             Permission.ACCOUNT_REQUEST_READ,
             Permission.ACCOUNT_SESSION_READ,
             Permission.ORGANISATION_AUDIT_VERIFY,
+            Permission.ORGANISATION_STREAM_READ,
             Permission.PROJECT_AUDIT_READ,
             Permission.PROJECT_MASKING_READ,
             Permission.PROJECT_RECORDS_READ,
             Permission.PROJECT_DETAILS_READ,
             Permission.PROJECT_GATEWAY_READ,
+            Permission.PROJECT_STREAM_READ,
             Permission.RESOURCE_DETAILS_READ,
         }
     ),

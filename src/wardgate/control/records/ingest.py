@@ -60,6 +60,7 @@ class Known:
     closed: bool = False
     place: int = 0
     project: int = 0
+    project_id: str = ""
 
     @property
     def seq(self) -> int:

@@ -31,6 +31,7 @@ from ..audit_log.log import Cause
 from ..db import Database
 from ..sources import Sources
 from . import ingest, places, store
+from .feed import Feed
 from .ingest import Alarm, Known, Overlap, Taken
 from .judge import Judge
 from .keyring import Keyring
@@ -57,6 +58,7 @@ class Intake:
         objects: Batches,
         judge: Judge,
         tail: Tail,
+        feed: Feed,
     ) -> None:
         self._database = database
         self._audit_log = audit_log
@@ -66,6 +68,7 @@ class Intake:
         self._objects = objects
         self._judge = judge
         self._tail = tail
+        self._feed = feed
         self._recent: dict[tuple[str, int], Known] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -100,7 +103,15 @@ class Intake:
             async with self._database.write() as session:
                 number = await places.make(session, place)
         if row is None:
-            return Known(session_id, epoch, gateway_id, holder, place=number.id, project=number.project)
+            return Known(
+                session_id,
+                epoch,
+                gateway_id,
+                holder,
+                place=number.id,
+                project=number.project,
+                project_id=number.project_id,
+            )
         return Known(
             session_id,
             epoch,
@@ -114,6 +125,7 @@ class Intake:
             row.closed,
             number.id,
             number.project,
+            number.project_id,
         )
 
     async def _take(self, known: Known, body: bytes) -> RecordsAck:
@@ -192,6 +204,7 @@ class Intake:
         await store.add_batch(session, batch)
         await store.add_rows(session, list(taken.harvest.rows.values()))
         await store.conclude(session, after.session_id, after.epoch, taken.harvest.outcomes)
+        await self._feed.arrived(session, after.session_id, after.project_id, after.epoch, taken.first_seq - 1)
 
     async def _of_earlier(self, session: AsyncSession, taken: Taken) -> tuple[int, int]:
         """The documents read and changed by commands that came in an earlier batch than their outcomes."""

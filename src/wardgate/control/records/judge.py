@@ -22,6 +22,7 @@ from ..db import Database
 from ..sources import Sources
 from ..vault import AuditKeys
 from . import store
+from .feed import Feed
 from .model import RecordEpochRow, RecordSealRow
 
 # How long after a session's end its tail may still be on its way without anybody calling the session incomplete.
@@ -42,12 +43,14 @@ class Judge:
         sources: Sources,
         keys: AuditKeys,
         directory: SessionDirectory,
+        feed: Feed,
     ) -> None:
         self._database = database
         self._audit_log = audit_log
         self._sources = sources
         self._keys = keys
         self._directory = directory
+        self._feed = feed
 
     async def sweep(self) -> None:
         """Judge sessions that have ended, and seal from time to time what goes on."""
@@ -110,6 +113,7 @@ class Judge:
         )
         for link in heads:
             await store.mark_sealed(session, session_id, link.epoch, link.seq, now)
+        await self._feed.sealed(session, session_id, len(made) + 1)
 
 
 def state_of(place: RecordPlace, epochs: Sequence[RecordEpochRow], now: datetime) -> VerificationState:

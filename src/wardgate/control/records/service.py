@@ -21,6 +21,7 @@ from ..projects import RecordKeeping
 from ..sources import Sources
 from ..vault import AuditKeys
 from .exporting import Exporter
+from .feed import Feed
 from .intake import Intake
 from .judge import Judge
 from .keyring import Keyring
@@ -56,10 +57,13 @@ class RecordService:
         self._directory = directory
         keyring = Keyring(keys)
         batches = Batches(objects, keyring)
-        self._judge = Judge(database, audit_log, sources, keys, directory)
-        self._tail = Tail()
-        self._intake = Intake(database, audit_log, sources, keyring, directory, batches, self._judge, self._tail)
         self._pages = LogPages(database, keyring, batches)
+        self.feed = Feed(database, directory, self._pages)
+        self._judge = Judge(database, audit_log, sources, keys, directory, self.feed)
+        self._tail = Tail()
+        self._intake = Intake(
+            database, audit_log, sources, keyring, directory, batches, self._judge, self._tail, self.feed
+        )
         self._retention = Retention(database, audit_log, sources, directory, batches, keeping)
         self._search = Search(database, audit_log, self._pages)
         self._previewer = Previewer(database, audit_log, self._search)

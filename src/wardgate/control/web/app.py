@@ -21,6 +21,7 @@ from ..projects import routes as projects_routes
 from ..records import routes as records_routes
 from ..resources import routes as resources_routes
 from ..services import Services
+from ..streams import routes as streams_routes
 from . import failures, health, openapi, pages
 from .door import Door
 from .routes import endpoints
@@ -76,6 +77,7 @@ def _routers(services: Services) -> list[APIRouter]:
         approvals_routes.build(services.approvals),
         access_routes.build(services.access, services.gateway_access),
         records_routes.build(services.records),
+        streams_routes.build(services.streams),
         fleet_routes.build_machines(
             services.fleet,
             services.enrolment,
