@@ -94,6 +94,58 @@ def upgrade() -> None:
     with op.batch_alter_table("passkeys", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_passkeys_user_id"), ["user_id"], unique=False)
 
+    op.create_table(
+        "streams",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("scope", sa.String(), nullable=False),
+        sa.Column("project_id", sa.String(), nullable=True),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column(
+            "kind",
+            sa.Enum("otlp", "syslog", "webhook", name="streamkind", native_enum=False, length=64),
+            nullable=False,
+        ),
+        sa.Column("url", sa.String(), nullable=False),
+        sa.Column("commands", sa.Boolean(), nullable=False),
+        sa.Column("events", sa.Boolean(), nullable=False),
+        sa.Column("bodies", sa.Boolean(), nullable=False),
+        sa.Column("paused", sa.Boolean(), nullable=False),
+        sa.Column("ca_certificate", sa.String(), nullable=True),
+        sa.Column("header_names", sa.JSON(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("event_seq", sa.BigInteger(), nullable=False),
+        sa.Column("sent", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("failing_since", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("last_error", sa.String(), nullable=True),
+        sa.Column("last_error_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("next_try_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("holder", sa.String(), nullable=True),
+        sa.Column("held_until", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_streams_project_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_streams")),
+        sa.UniqueConstraint("scope", "name", name=op.f("uq_streams_scope_name")),
+    )
+    op.create_table(
+        "stream_positions",
+        sa.Column("stream_id", sa.String(), nullable=False),
+        sa.Column("session_id", sa.String(), nullable=False),
+        sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("pending", sa.String(), nullable=False),
+        sa.Column("waiting", sa.Boolean(), nullable=False),
+        sa.Column("since", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["stream_id"], ["streams.id"], name=op.f("fk_stream_positions_stream_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("stream_id", "session_id", "epoch", name=op.f("pk_stream_positions")),
+    )
+    with op.batch_alter_table("stream_positions", schema=None) as batch_op:
+        batch_op.create_index("ix_stream_positions_waiting", ["stream_id", "waiting", "since"], unique=False)
+
     with op.batch_alter_table("mfa_challenges", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column(
@@ -172,6 +224,11 @@ def downgrade() -> None:
         batch_op.drop_column("what")
         batch_op.drop_column("purpose")
 
+    with op.batch_alter_table("stream_positions", schema=None) as batch_op:
+        batch_op.drop_index("ix_stream_positions_waiting")
+
+    op.drop_table("stream_positions")
+    op.drop_table("streams")
     with op.batch_alter_table("passkeys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_passkeys_user_id"))
 
