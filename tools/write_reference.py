@@ -78,7 +78,7 @@ VARIABLES: Final = {
         "The mail server: `smtp://user:password@host:587` or `smtps://…:465`; without it there is no mail.",
     ),
     "WARDGATE_SMTP_URL_FILE": ("`server run`", "A file that holds that URL."),
-    "WARDGATE_TOKEN": ("CLI", "An access token, in place of the stored login."),
+    "WARDGATE_TOKEN": ("CLI", "A token, or the client secret of a service, in place of the stored login."),
     "WARDGATE_URI": ("clients", "Set by `pam db access -- CLIENT`: the session's URI."),
 }
 END_REASONS: Final = {

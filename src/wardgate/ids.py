@@ -22,15 +22,18 @@ class Kind(StrEnum):
     ACCOUNT = "acc"
     BINDING = "bnd"
     GATEWAY = "gw"
+    GROUP = "grp"
     INSTANCE = "gwi"
     PROJECT = "prj"
     RELAY = "rly"
     REQUEST = "req"
     RESOURCE = "res"
+    SECRET = "sec"  # noqa: S105 - a prefix
     SERVICE = "svc"
     SESSION = "ses"
     STREAM = "str"
     TOKEN = "tok"  # noqa: S105 - a prefix
+    TRUST = "trs"
     USER = "usr"
 
 

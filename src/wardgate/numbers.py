@@ -62,6 +62,7 @@ class Numbers:
     browser_sign_in: float = 12 * 3_600.0  # and every browser after a working day
     fresh_sign_in: float = 900.0  # how lately somebody must have shown who they are to let another device in
     enrolment_token: float = 3_600.0
+    service_token: float = 3_600.0
     assertion: float = 60.0
     clock_skew: float = 30.0
     connection_test: float = 30.0

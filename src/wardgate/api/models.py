@@ -68,13 +68,15 @@ class RoleBinding(BaseModel):
 
     role: Literal["admin", "auditor", "connector"]
     scope: str = Field(description="`organisation`, or the id of a project, resource or account.")
+    group: str | None = Field(default=None, description="The group that gives it; null: it is one's own.")
 
 
 class User(BaseModel):
-    """A person, as `whoami` shows them."""
+    """A person or a service, as `whoami` shows them."""
 
     id: str
-    email: str
+    kind: Literal["service", "user"] = "user"
+    email: str = Field(description="Of a service: its name.")
     roles: list[RoleBinding] = Field(default_factory=list)
 
 

@@ -6,11 +6,11 @@ The same rules as in `models`: requests refuse unknown fields, answers are the c
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, model_validator
 
-from .models import Request, User
+from .models import Name, Request, RoleBinding, User
 
 RoleName = Literal["admin", "auditor", "connector"]
 # NIST SP 800-63B: length is what counts; composition rules do harm.
@@ -45,21 +45,72 @@ class UserDetails(User):
     disabled_at: datetime | None = None
 
 
-class BindingCreate(Request):
-    """One role at one place, for ever or for a while."""
+class GroupCreate(Request):
+    """A new group, without members and roles."""
 
-    user: str = Field(min_length=1, max_length=254, description="The user's id or e-mail address.")
+    name: Name
+    description: str = Field(default="", max_length=500)
+
+
+class GroupUpdate(Request):
+    """The fields that are to change."""
+
+    name: Name = Field(default="")
+    description: str = Field(default="", max_length=500)
+
+
+class Group(BaseModel):
+    """Users who hold roles together."""
+
+    id: str
+    name: str
+    description: str
+    created_at: datetime
+    members: int
+    roles: list[RoleBinding] = Field(default_factory=list)
+
+
+class GroupMember(BaseModel):
+    """A user in a group."""
+
+    user_id: str
+    user: str = Field(description="E-mail address.")
+    source: str | None = Field(default=None, description="The provider of single sign-on that says so; null: by hand.")
+    added_at: datetime
+
+
+class GroupDetails(Group):
+    """A group with its members."""
+
+    users: list[GroupMember]
+
+
+class BindingCreate(Request):
+    """One role of one user, group or service at one place, for ever or for a while."""
+
+    user: str | None = Field(default=None, min_length=1, max_length=254, description="The user's id or e-mail address.")
+    group: str | None = Field(default=None, min_length=1, max_length=64, description="The group's id or name.")
+    service: str | None = Field(default=None, min_length=1, max_length=64, description="The service's id or name.")
     role: RoleName
     scope: str = Field(max_length=64, description="`organisation`, or the id of a project, resource or account.")
     duration: str | None = Field(default=None, max_length=32, description="As `30d`; null: until it is revoked.")
+
+    @model_validator(mode="after")
+    def _one_holder(self) -> Self:
+        if [self.user, self.group, self.service].count(None) != 2:
+            raise ValueError("Name one user, one group or one service.")
+        return self
 
 
 class Binding(BaseModel):
     """One role at one place, as it is now."""
 
     id: str
-    user_id: str
-    user: str = Field(description="E-mail address.")
+    kind: Literal["group", "service", "user"] = "user"
+    holder_id: str = Field(default="", description="Id of the user, group or service.")
+    holder: str = Field(default="", description="Of a user the e-mail address, of others the name.")
+    user_id: str | None = Field(default=None, description="As `holder_id`, of a user.")
+    user: str | None = Field(default=None, description="As `holder`, of a user.")
     role: RoleName
     scope: str
     created_at: datetime

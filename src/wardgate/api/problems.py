@@ -39,6 +39,7 @@ class ProblemCode(StrEnum):
     MFA_CODE_WRONG = "mfa_code_wrong"
     MFA_REQUIRED = "mfa_required"
     MFA_UNAVAILABLE = "mfa_unavailable"
+    NETWORK_REFUSED = "network_refused"
     NOT_FOUND = "not_found"
     NOT_LOGGED_IN = "not_logged_in"
     RATE_LIMITED = "rate_limited"
@@ -77,6 +78,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.MFA_CODE_WRONG: (403, 4, "The code is wrong"),
     ProblemCode.MFA_REQUIRED: (403, 4, "Multi-factor authentication is required"),
     ProblemCode.MFA_UNAVAILABLE: (403, 4, "Multi-factor authentication is not available"),
+    ProblemCode.NETWORK_REFUSED: (403, 4, "Not from this network"),
     ProblemCode.NOT_FOUND: (404, 4, "Not found"),
     ProblemCode.NOT_LOGGED_IN: (401, 3, "Not logged in"),
     ProblemCode.RATE_LIMITED: (429, 1, "Too many attempts"),

@@ -24,6 +24,7 @@ from pydantic import SecretStr
 from ..api.client import ApiClient, NoLogin
 from ..api.models import RefreshRequest, Tokens
 from ..api.problems import ProblemError
+from ..api.workloads import ServiceToken, ServiceTokenRequest
 from .exits import Exit, ExitError
 
 _EARLY = timedelta(seconds=60)  # renew before the server's clock says so
@@ -189,6 +190,38 @@ class FileLogin:
                 return False
             self._file.put_locked(self._domain, self._current)
             return True
+
+
+_SERVICE_SECRET = "wgk1_"  # noqa: S105 - the beginning of one
+
+
+def environment_login(token: str, domain: str, ca_file: Path | None) -> EnvironmentLogin | SecretLogin:
+    """What `WARDGATE_TOKEN` holds: a token, or a service's client secret."""
+    if token.startswith(_SERVICE_SECRET):
+        return SecretLogin(token, domain, ca_file)
+    return EnvironmentLogin(token)
+
+
+class SecretLogin:
+    """A service's client secret in `WARDGATE_TOKEN`: exchanged for short tokens, none of which is stored."""
+
+    def __init__(self, secret: str, domain: str, ca_file: Path | None) -> None:
+        self._secret = SecretStr(secret)
+        self._domain = domain
+        self._ca_file = ca_file
+        self._current: ServiceToken | None = None
+
+    def token(self) -> str | None:
+        """A token, a new one where the last is about to expire. ProblemError if the secret is not accepted."""
+        if self._current is None or self._current.expires_at - _EARLY <= datetime.now(UTC):
+            self.renew()
+        return None if self._current is None else self._current.access_token
+
+    def renew(self) -> bool:
+        """Get a new one. ProblemError if the secret is not accepted."""
+        with ApiClient(self._domain, NoLogin(), ca_file=self._ca_file) as client:
+            self._current = client.post("/auth/service-token", ServiceToken, ServiceTokenRequest(secret=self._secret))
+        return True
 
 
 class EnvironmentLogin:

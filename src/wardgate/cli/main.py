@@ -50,6 +50,35 @@ _USER = {
     "enable": Place(f"{_HERE}.user:enable", "Let a disabled user in again."),
     "remove": Place(f"{_HERE}.user:remove", "Remove a user; their sessions end, their records stay."),
 }
+_GROUP = {
+    "create": Place(f"{_HERE}.group:create", "Make a group of users."),
+    "list": Place(f"{_HERE}.group:list_", "List the groups and their roles."),
+    "show": Place(f"{_HERE}.group:show", "Show one group and who is in it."),
+    "add": Place(f"{_HERE}.group:add", "Put users in: they hold the group's roles."),
+    "drop": Place(f"{_HERE}.group:drop", "Take users out; sessions that stood on the group's roles end."),
+    "rename": Place(f"{_HERE}.group:rename", "Call a group something else."),
+    "remove": Place(f"{_HERE}.group:remove", "Remove a group; sessions that stood on its roles end."),
+}
+_SERVICE = {
+    "create": Place(f"{_HERE}.service:create", "Make a service: a program that acts for itself."),
+    "list": Place(f"{_HERE}.service:list_", "List the services and their roles."),
+    "show": Place(f"{_HERE}.service:show", "Show one service and what it proves itself with."),
+    "update": Place(f"{_HERE}.service:update", "Change a service's scopes, networks, end or name."),
+    "disable": Place(f"{_HERE}.service:disable", "Keep a service out; its tokens and sessions end."),
+    "enable": Place(f"{_HERE}.service:enable", "Let a disabled service in again."),
+    "remove": Place(f"{_HERE}.service:remove", "Remove a service; its sessions end, their records stay."),
+    "secret": Place("wardgate.cli.main:secret", "Its client secrets."),
+    "trust": Place("wardgate.cli.main:trust", "Whose signed tokens are taken as its."),
+    "token": Place(f"{_HERE}.service:token", "Get a short token for a service."),
+}
+_SECRET = {
+    "create": Place(f"{_HERE}.service:secret_create", "Make a client secret; it is shown once."),
+    "revoke": Place(f"{_HERE}.service:secret_revoke", "Take a client secret back; its sessions end."),
+}
+_TRUST = {
+    "add": Place(f"{_HERE}.service:trust_add", "Take an issuer's signed tokens, under conditions."),
+    "remove": Place(f"{_HERE}.service:trust_remove", "Take them no more; sessions that stood on them end."),
+}
 _AUDIT = {
     "list": Place(f"{_HERE}.audit:list_", "List what was done in the control plane, newest first."),
     "verify": Place(f"{_HERE}.audit:verify", "Check that this log is whole and unaltered."),
@@ -74,7 +103,7 @@ _MFA = {
     "policy": Place(f"{_HERE}.mfa:policy", "Show or change the organisation's rule."),
 }
 _ROLE = {
-    "grant": Place(f"{_HERE}.role:grant", "Give a user a role at a place."),
+    "grant": Place(f"{_HERE}.role:grant", "Give a user, group or service a role at a place."),
     "list": Place(f"{_HERE}.role:list_", "List who has which role where."),
     "revoke": Place(f"{_HERE}.role:revoke", "Take a role back; sessions that stood on it end."),
 }
@@ -140,6 +169,8 @@ _TOP = {
     "pam": Place("wardgate.cli.main:pam", "Resources, accounts, access and sessions."),
     "project": Place("wardgate.cli.main:project", "Projects."),
     "user": Place("wardgate.cli.main:user", "Users."),
+    "group": Place("wardgate.cli.main:group", "Groups of users."),
+    "service": Place("wardgate.cli.main:service", "Services: programs that act for themselves."),
     "mfa": Place("wardgate.cli.main:mfa", "Your second factor, and the organisation's rule."),
     "role": Place("wardgate.cli.main:role", "Who may do what, where, and until when."),
     "audit": Place("wardgate.cli.main:audit", "What was done in the control plane."),
@@ -154,6 +185,10 @@ relay = LazyGroup("relay", _RELAY, help="The programs that join people and gatew
 project = LazyGroup("project", _PROJECT, help="Projects: a team's space.")
 masking = LazyGroup("masking", _MASKING, help="Masking rules: what a project's records do not show.")
 user = LazyGroup("user", _USER, help="Users: the people who may log in.")
+group = LazyGroup("group", _GROUP, help="Groups: users who hold roles together.")
+secret = LazyGroup("secret", _SECRET, help="Client secrets of a service: each is shown once, several may be good.")
+trust = LazyGroup("trust", _TRUST, help="Issuers whose signed tokens are taken as a service's.")
+service = LazyGroup("service", _SERVICE, help="Services: programs that act for themselves, as in CI.")
 devices = LazyGroup("devices", _DEVICES, help="Where you are signed in.")
 passkey = LazyGroup("passkey", _PASSKEY, help="Your passkeys and security keys.")
 mfa = LazyGroup("mfa", _MFA, help="Second factors: your own, and the organisation's rule.")

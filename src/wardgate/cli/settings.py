@@ -81,12 +81,14 @@ class Settings:
         An answer may take `timeout_s` seconds: a connection test at the gateway takes up to 30.
         """
         from ..api.client import ApiClient
-        from .logins import EnvironmentLogin, FileLogin
+        from .logins import FileLogin, environment_login
 
         domain = self.domain()
         token = os.environ.get("WARDGATE_TOKEN")
         if token:
-            return ApiClient(domain, EnvironmentLogin(token), ca_file=self.ca_file, timeout_s=timeout_s)
+            return ApiClient(
+                domain, environment_login(token, domain, self.ca_file), ca_file=self.ca_file, timeout_s=timeout_s
+            )
         if self.logins().get(domain) is None:
             raise not_logged_in(domain)
         login = FileLogin(self.logins(), domain, self.ca_file)

@@ -19,6 +19,7 @@ from .db import Database
 from .devices import DeviceService
 from .fleet import ConnectionTests, Enrolment, FleetService, LinkHub, MachineGuard
 from .identity.actor import ORGANISATION
+from .identity.groups import GroupService
 from .identity.passwords import PasswordHasher
 from .identity.permissions import Role
 from .identity.service import IdentityService
@@ -30,6 +31,7 @@ from .mail import Mailer
 from .members import BindingService
 from .mfa import Changes, MfaService, PasskeyEnrolment, Passkeys, PasskeySignInService, RelyingParty, Verification
 from .mfa.sign_in import SignInFactor
+from .oidc import Issuers
 from .outbound import Outbound
 from .projects import MaskingRules, ProjectService, RecordKeeping
 from .records import Bucket, Layered, ObjectFolder, ObjectStore, RecordService, latest_head
@@ -41,8 +43,10 @@ from .streams.opening import Opener
 from .vault import AuditKeys, CertificateAuthority, MasterKey, Vault
 from .vault.authority import create_authorities, load_authorities
 from .vault.keys import create_keys, load_keys
+from .workloads import Authentication, Rights, TokenExchange, WorkloadService
 
 _TOKEN_SWEEP = 3_600.0
+_RIGHTS_SWEEP = 2.0  # what time alone takes away is noticed within it, and has ended within 5 s
 _ACCESS_SWEEP = 5.0
 _RETENTION_SWEEP = 600.0
 
@@ -62,6 +66,10 @@ class Services:
     sign_ins: SignInService
     identity: IdentityService
     users: UserService
+    groups: GroupService
+    workloads: WorkloadService
+    exchange: TokenExchange
+    authentication: Authentication
     bindings: BindingService
     verification: Verification
     passkeys: Passkeys
@@ -123,7 +131,12 @@ async def open_services(
     keeping = RecordKeeping(database, audit_log, projects)
     masking = MaskingRules(database, audit_log, sources, projects)
     users = UserService(database, audit_log, sources, identity)
-    bindings = BindingService(database, audit_log, sources, identity, users, projects)
+    groups = GroupService(database, audit_log, sources, users)
+    issuers = Issuers(outbound or Outbound.from_environment(), sources)
+    workloads = WorkloadService(database, audit_log, sources, issuers, settings.public_url)
+    exchange = TokenExchange(database, audit_log, sources, numbers, issuers)
+    rights = Rights(identity, sign_ins, sources)
+    bindings = BindingService(database, audit_log, sources, identity, users, groups, workloads, projects)
     site = settings.passkeys
     passkeys = Passkeys(audit_log, sources, None if site is None else RelyingParty(site))
     verification = Verification(database, audit_log, sources, vault, mailer, passkeys)
@@ -150,7 +163,7 @@ async def open_services(
         numbers,
         keys,
         catalogue,
-        identity,
+        rights,
         lifecycle,
         latest_head,
         passwords,
@@ -160,8 +173,8 @@ async def open_services(
     )
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
-    sweeping = Background("access", sweep, _ACCESS_SWEEP)
-    for watched in (users, sign_ins, bindings, approvals):
+    sweeping = Background("access", sweep, _RIGHTS_SWEEP)
+    for watched in (users, groups, workloads, sign_ins, bindings, accounts, approvals):
         watched.on_rights_lost.append(sweeping.wake.set)
     objects = _objects(settings)
     records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects, keeping)
@@ -180,6 +193,10 @@ async def open_services(
         sign_ins=sign_ins,
         identity=identity,
         users=users,
+        groups=groups,
+        workloads=workloads,
+        exchange=exchange,
+        authentication=Authentication(sign_ins, rights, database, sources),
         bindings=bindings,
         verification=verification,
         passkeys=passkeys,
@@ -209,6 +226,7 @@ async def open_services(
             Background("identity", sign_ins.sweep, _TOKEN_SWEEP),
             Background("devices", devices.sweep, _TOKEN_SWEEP),
             Background("mfa", mfa.sweep, _TOKEN_SWEEP),
+            Background("services", exchange.sweep, _TOKEN_SWEEP),
             sweeping,
             Background("records", records.sweep, _ACCESS_SWEEP),
             Background("retention", records.retire, _RETENTION_SWEEP),

@@ -21,6 +21,13 @@ def _place(function: options.Command) -> options.Command:
     return click.option("--project-id", metavar="PRJ", help="In this project.")(function)
 
 
+def _holder(function: options.Command) -> options.Command:
+    """`--user`, `--group` and `--service`: whose."""
+    function = click.option("--service", help="A service: name or id.")(function)
+    function = click.option("--group", help="A group: name or id.")(function)
+    return click.option("--user", help="A user: e-mail address or id.")(function)
+
+
 def _scope(client: ApiClient, project_id: str | None, resource: str | None, account: str | None) -> str | None:
     """The id of the place that the options name; None without any."""
     if (account is not None and resource is None) or (resource is not None and project_id is None):
@@ -35,7 +42,7 @@ def _scope(client: ApiClient, project_id: str | None, resource: str | None, acco
 
 @click.command()
 @click.argument("role", type=click.Choice(["admin", "auditor", "connector"]))
-@click.option("--user", required=True, help="E-mail address or id.")
+@_holder
 @_place
 @click.option("--organisation", is_flag=True, help="Everywhere.")
 @click.option("--duration", metavar="D", help="Until then, as 30d; without it, until it is revoked.")
@@ -44,7 +51,9 @@ def _scope(client: ApiClient, project_id: str | None, resource: str | None, acco
 def grant(
     settings: Settings,
     role: str,
-    user: str,
+    user: str | None,
+    group: str | None,
+    service: str | None,
     project_id: str | None,
     resource: str | None,
     account: str | None,
@@ -52,28 +61,32 @@ def grant(
     duration: str | None,
     as_json: bool,
 ) -> None:
-    """Give a user ROLE at a place: admin administers, connector opens sessions, auditor reads them."""
+    """Give ROLE to a user, group or service: admin administers, connector opens sessions, auditor reads them."""
+    if [user, group, service].count(None) != 2:
+        raise ExitError("holder_missing", "Say whom: with one of --user, --group and --service.", Exit.USAGE)
     if organisation == (project_id is not None):
         raise ExitError("place_missing", "Say where: with --project-id, or with --organisation.", Exit.USAGE)
     with settings.api() as client:
         scope = _scope(client, project_id, resource, account) or "organisation"
-        body = build(BindingCreate, user=user, role=role, scope=scope, duration=duration)
+        body = build(BindingCreate, user=user, group=group, service=service, role=role, scope=scope, duration=duration)
         made = client.post("/bindings", Binding, body)
     if as_json:
         print_json(made)
         return
     until = "" if made.expires_at is None else f", for {duration}"
-    line(f"{made.user} is {made.role} at {made.scope}{until} ({made.id}).")
+    line(f"{made.holder} is {made.role} at {made.scope}{until} ({made.id}).")
 
 
 @click.command(name="list")
-@click.option("--user", help="Of this user only: e-mail address or id.")
+@_holder
 @_place
 @options.json_output
 @options.settings
 def list_(
     settings: Settings,
     user: str | None,
+    group: str | None,
+    service: str | None,
     project_id: str | None,
     resource: str | None,
     account: str | None,
@@ -82,13 +95,14 @@ def list_(
     """List who has which role; with a place, the roles bound exactly there."""
     with settings.api() as client:
         scope = _scope(client, project_id, resource, account)
-        asked = {name: value for name, value in (("user", user), ("scope", scope)) if value is not None}
+        named = {"user": user, "group": group, "service": service, "scope": scope}
+        asked = {name: value for name, value in named.items() if value is not None}
         bindings = list(client.pages("/bindings", Binding, asked))
     print_list(
         bindings,
         as_json,
-        ("USER", "ROLE", "PLACE", "GRANTED", "ENDS", "ID"),
-        lambda b: (b.user, b.role, b.scope, when(b.created_at), when(b.expires_at), b.id),
+        ("WHO", "KIND", "ROLE", "PLACE", "GRANTED", "ENDS", "ID"),
+        lambda b: (b.holder, b.kind, b.role, b.scope, when(b.created_at), when(b.expires_at), b.id),
         empty="No role is bound there: give one with `wardgate role grant`.",
     )
 

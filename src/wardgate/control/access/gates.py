@@ -99,6 +99,12 @@ async def reason(wish: Wish) -> None:
 
 async def mfa(wish: Wish) -> None:
     """Where the account asks for a second factor: one was shown for exactly this access, and is not used up."""
+    if wish.account.require_mfa and wish.actor.is_service:
+        raise ProblemError(
+            ProblemCode.MFA_REQUIRED,
+            f"The account {wish.account.account} asks for a second factor, which a service has none of: use an account "
+            "that does not.",
+        )
     if wish.account.require_mfa:
         what = f"Access to {wish.account.account} on {wish.account.resource}"
         await wish.factor.require(who(wish.actor), wish.binding, wish.challenge_id, what=what, access=wish.shown)

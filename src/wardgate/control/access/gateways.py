@@ -164,16 +164,16 @@ class GatewayAccess:
         return account
 
     async def has_right(self, session: AsyncSession, row: SessionRow, account: AccountFacts) -> bool:
-        """Whether the session's user may still connect to its account, with no more proof than the session had."""
+        """Whether whose session it is may still connect to its account, with no more proof than the session had."""
         if account.require_mfa and not row.mfa:
             return False
         if account.require_approval and row.grant_id is None:
             return False
         if row.grant_id is not None and not await self._approvals.still_granted(session, row.grant_id):
             return False
-        if row.sign_in_id is not None and await self._people.was_signed_out(session, row.sign_in_id):
-            return False
-        bindings = await self._people.user_bindings(session, row.user_id)
+        bindings = await self._people.bindings_of(
+            session, row.user_id, sign_in_id=row.sign_in_id, address=row.address
+        )
         permission = Permission.ACCOUNT_OWN_SESSION_CREATE
         return any(binding.permits(permission) and binding.scope.covers(account.scope) for binding in bindings)
 

@@ -30,12 +30,13 @@ class SessionRow(Base):
     resource: Mapped[str]
     account_id: Mapped[str]
     account: Mapped[str]
-    user_id: Mapped[str]
+    user_id: Mapped[str]  # or the id of a service, and its name
     user: Mapped[str]
+    address: Mapped[str | None] = mapped_column(default=None)  # where it was asked for from
     gateway_id: Mapped[str]
     gateway: Mapped[str]
     reason: Mapped[str | None]
-    sign_in_id: Mapped[str | None] = mapped_column(default=None)  # the login that it was opened with
+    sign_in_id: Mapped[str | None] = mapped_column(default=None)  # the login that it was opened with; of a service, its secret or trust
     grant_id: Mapped[str | None] = mapped_column(default=None)  # the approved request that it stands on
     mfa: Mapped[bool] = mapped_column(default=False, server_default=false())  # a second factor was shown for it
     client: Mapped[dict[str, Any]]

@@ -77,13 +77,13 @@ class Approvals(Protocol):
 
 
 class People(Protocol):
-    """Identity."""
+    """Users and services."""
 
-    async def user_bindings(self, session: AsyncSession, user_id: str) -> tuple[Binding, ...]:
-        """The bindings that a user has now; none for one who is gone or disabled."""
-
-    async def was_signed_out(self, session: AsyncSession, sign_in_id: str) -> bool:
-        """Whether somebody has ended that sign-in, which is more than that its tokens have expired."""
+    async def bindings_of(
+        self, session: AsyncSession, identity_id: str, *, sign_in_id: str | None, address: str | None
+    ) -> tuple[Binding, ...]:
+        """The bindings that a user or service has now; none for one that is gone or disabled, was signed out where it
+        opened the session, or may not act with that credential or from that address any more."""
 
 
 # Records: the last frame of a session that is durable here, None before the first.

@@ -103,7 +103,8 @@ class AccessService:
             row = self._row(wish, body, granted)
             routes, password = await self._begin(wish, row)
         except ProblemError as refused:
-            if refused.problem.code is not ProblemCode.MFA_REQUIRED:  # a question is no refusal
+            asked = refused.problem.code is ProblemCode.MFA_REQUIRED and not actor.is_service
+            if not asked:  # a question is no refusal
                 await self._note_refusal(actor, account, refused)
             raise
         certificate = self._ca.issue_session(key, row.id, row.gateway_id, row.expires_at)
@@ -166,6 +167,7 @@ class AccessService:
             user_id=actor.user_id,
             user=actor.email,
             sign_in_id=actor.sign_in_id,
+            address=actor.cause.address,
             gateway_id=account.gateway_id,
             gateway=account.gateway,
             reason=body.reason,

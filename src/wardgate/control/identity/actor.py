@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from ...api.problems import ProblemCode, ProblemError
+from ...ids import Kind, is_id
 from ..audit_log import Cause
-from .permissions import ROLE_PERMISSIONS, SELF, Permission, Role
+from .permissions import ROLE_PERMISSIONS, SELF, SERVICE_SELF, Permission, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +44,27 @@ ORGANISATION = Scope()
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """One role at one place."""
+    """One role at one place. `group` is the name of the group that gives it; of a service's role, `only` is what its
+    scopes leave."""
 
     role: Role
     scope: Scope
     expires_at: datetime | None = None
+    group: str | None = None
+    only: frozenset[Permission] | None = None
 
     def permits(self, permission: Permission) -> bool:
         """Whether the role holds `permission`, wherever that is."""
-        return permission in ROLE_PERMISSIONS[self.role]
+        return permission in ROLE_PERMISSIONS[self.role] and (self.only is None or permission in self.only)
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts in this request. `bindings` are those in force now; `sign_in_id` names the login that they came with."""
+    """Who acts in this request: a user, or a service, which has its name in place of an e-mail address.
+
+    `bindings` are those in force now; `sign_in_id` names the login that they came with, of a service the client secret
+    or the trust that its token was given for.
+    """
 
     user_id: str
     email: str
@@ -64,15 +72,23 @@ class Actor:
     cause: Cause
     bindings: tuple[Binding, ...] = field(default=())
 
+    @property
+    def is_service(self) -> bool:
+        """Whether it is no person."""
+        return is_id(self.user_id, Kind.SERVICE)
+
+    def _may_by_being(self, permission: Permission) -> bool:
+        return permission in (SERVICE_SELF if self.is_service else SELF)
+
     def may(self, permission: Permission, scope: Scope) -> bool:
         """Whether the actor has `permission` at `scope`."""
-        if permission in SELF:
+        if self._may_by_being(permission):
             return True
         return any(b.permits(permission) and b.scope.covers(scope) for b in self.bindings)
 
     def may_within(self, permission: Permission, scope: Scope) -> bool:
         """Whether the actor has `permission` at `scope` or somewhere below it."""
-        if permission in SELF:
+        if self._may_by_being(permission):
             return True
         return any(b.permits(permission) and (b.scope.covers(scope) or scope.covers(b.scope)) for b in self.bindings)
 

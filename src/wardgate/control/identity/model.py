@@ -9,7 +9,11 @@ from sqlalchemy import ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base, enum_column_type
+from . import holders as _holders  # the tables that bindings point to
+from .actor import Scope
 from .permissions import Role
+
+assert _holders
 
 
 class TokenKind(StrEnum):
@@ -89,7 +93,8 @@ class TokenRow(Base):
 
 
 class RoleBindingRow(Base):
-    """One role at one place; the columns that are NULL widen it (`actor.Scope`).
+    """One role of one holder (exactly one of the first three columns) at one place; the columns of the place that are
+    NULL widen it (`actor.Scope`).
 
     The places are not foreign keys: ids are never used twice, so a binding to what is gone permits nothing.
     """
@@ -98,7 +103,9 @@ class RoleBindingRow(Base):
     __table_args__ = (Index(None, "project_id", "resource_id", "account_id"),)
 
     id: Mapped[str] = mapped_column(primary_key=True)
-    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    group_id: Mapped[str | None] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), index=True)
+    service_id: Mapped[str | None] = mapped_column(ForeignKey("services.id", ondelete="CASCADE"), index=True)
     role: Mapped[Role] = mapped_column(enum_column_type(Role))
     project_id: Mapped[str | None]
     resource_id: Mapped[str | None]
@@ -106,3 +113,15 @@ class RoleBindingRow(Base):
     created_at: Mapped[datetime]
     created_by: Mapped[str | None]
     expires_at: Mapped[datetime | None]
+
+    @property
+    def holder_id(self) -> str:
+        """Who holds it."""
+        holder = self.user_id or self.group_id or self.service_id
+        assert holder is not None
+        return holder
+
+    @property
+    def scope(self) -> Scope:
+        """Where it is."""
+        return Scope(self.project_id, self.resource_id, self.account_id)

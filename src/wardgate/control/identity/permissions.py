@@ -11,8 +11,8 @@ from typing import Final
 
 
 class Permission(StrEnum):
-    """`ACCOUNT_…` are checked at one account, `RESOURCE_…` at one resource, and so on; `SELF_…` need a login only,
-    `MACHINE_…` the signed assertion of a gateway or relay."""
+    """`ACCOUNT_…` are checked at one account, `RESOURCE_…` at one resource, and so on; `SELF_…` need a login only (of a
+    person, but for `SERVICE_SELF`), `MACHINE_…` the signed assertion of a gateway or relay."""
 
     ACCOUNT_BINDING_CREATE = "account:binding:create"
     ACCOUNT_BINDING_DELETE = "account:binding:delete"
@@ -32,10 +32,18 @@ class Permission(StrEnum):
     MACHINE_GATEWAY_OPERATE = "machine:gateway:operate"
     MACHINE_RELAY_OPERATE = "machine:relay:operate"
     ORGANISATION_AUDIT_VERIFY = "organisation:audit:verify"
+    ORGANISATION_GROUP_CREATE = "organisation:group:create"
+    ORGANISATION_GROUP_DELETE = "organisation:group:delete"
+    ORGANISATION_GROUP_READ = "organisation:group:read"
+    ORGANISATION_GROUP_UPDATE = "organisation:group:update"
     ORGANISATION_PROJECT_CREATE = "organisation:project:create"
     ORGANISATION_RELAY_CREATE = "organisation:relay:create"
     ORGANISATION_RELAY_READ = "organisation:relay:read"
     ORGANISATION_RELAY_REVOKE = "organisation:relay:revoke"
+    ORGANISATION_SERVICE_CREATE = "organisation:service:create"
+    ORGANISATION_SERVICE_DELETE = "organisation:service:delete"
+    ORGANISATION_SERVICE_READ = "organisation:service:read"
+    ORGANISATION_SERVICE_UPDATE = "organisation:service:update"
     ORGANISATION_SETTINGS_READ = "organisation:settings:read"
     ORGANISATION_SETTINGS_UPDATE = "organisation:settings:update"
     ORGANISATION_STREAM_READ = "organisation:stream:read"
@@ -68,6 +76,14 @@ class Permission(StrEnum):
     SELF_SIGN_IN_END = "self:sign-in:end"
 
 
+class ServiceScope(StrEnum):
+    """What the tokens of a service may be used for, whatever roles it holds: the permissions of one role each."""
+
+    ADMINISTER = "administer"
+    AUDIT = "audit"
+    CONNECT = "connect"
+
+
 class Role(StrEnum):
     """What can be bound to an identity at a place."""
 
@@ -77,6 +93,7 @@ class Role(StrEnum):
 
 
 SELF: Final = frozenset(p for p in Permission if p.value.startswith("self:"))
+SERVICE_SELF: Final = frozenset({Permission.SELF_IDENTITY_READ})
 MACHINE: Final = frozenset(p for p in Permission if p.value.startswith("machine:"))
 
 ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
@@ -113,3 +130,14 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
         }
     ),
 }
+
+_SCOPE_ROLES: Final = {
+    ServiceScope.ADMINISTER: Role.ADMIN,
+    ServiceScope.AUDIT: Role.AUDITOR,
+    ServiceScope.CONNECT: Role.CONNECTOR,
+}
+
+
+def within(scopes: frozenset[ServiceScope]) -> frozenset[Permission]:
+    """The permissions that a token with those scopes can be used for, where a role gives them."""
+    return frozenset(permission for scope in scopes for permission in ROLE_PERMISSIONS[_SCOPE_ROLES[scope]])

@@ -114,17 +114,17 @@ class IdentityService:
         await self._audit_log.append(session, cause, Event.USER_CREATED, new.id, details={"email": new.email})
 
     async def grant(
-        self, cause: Cause, user_id: str, role: Role, scope: Scope, *, expires_at: datetime | None = None
+        self, cause: Cause, holder_id: str, role: Role, scope: Scope, *, expires_at: datetime | None = None
     ) -> None:
-        """Bind `role` to the user at `scope`."""
+        """Bind `role` to the user, group or service at `scope`."""
         async with self._database.write() as session:
-            await self.grant_within(session, cause, user_id, role, scope, expires_at=expires_at)
+            await self.grant_within(session, cause, holder_id, role, scope, expires_at=expires_at)
 
     async def grant_within(
         self,
         session: AsyncSession,
         cause: Cause,
-        user_id: str,
+        holder_id: str,
         role: Role,
         scope: Scope,
         *,
@@ -133,8 +133,8 @@ class IdentityService:
         """`grant` inside a caller's `write()` block."""
         row = RoleBindingRow(
             id=self._sources.new_id(Kind.BINDING),
-            user_id=user_id,
             role=role,
+            **{store.holder_column(holder_id): holder_id},
             project_id=scope.project_id,
             resource_id=scope.resource_id,
             account_id=scope.account_id,
@@ -148,7 +148,7 @@ class IdentityService:
             session,
             cause,
             Event.ROLE_GRANTED,
-            user_id,
+            holder_id,
             project_id=scope.project_id,
             details={
                 "role": role.value,
@@ -245,10 +245,6 @@ class IdentityService:
         if row is None or row.disabled_at is not None or row.password_hash != checked.password_hash:
             raise _invalid_credentials()
         return row
-
-    async def was_signed_out(self, session: AsyncSession, sign_in_id: str) -> bool:
-        """Whether somebody has ended that sign-in, which is more than that its tokens have expired."""
-        return await self._sign_ins.was_ended(session, sign_in_id)
 
     async def standing_user(self, session: AsyncSession, user_id: str) -> UserRow | None:
         """The row of a user who may sign in, locked, in a `write()` block."""

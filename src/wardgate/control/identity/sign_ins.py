@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ...api.journal import SignIn
 from ...api.models import RoleBinding, Tokens, User
 from ...api.problems import ProblemCode, ProblemError
+from ...ids import Kind, is_id
 from ...numbers import Numbers
 from ...secret import Secret
 from ..audit_log import AuditLog, Cause, Event
@@ -298,8 +300,14 @@ def clean_name(name: str) -> str:
 
 
 def describe(user_id: str, email: str, held: tuple[Binding, ...]) -> User:
-    """A user as the API shows them."""
-    return User(id=user_id, email=email, roles=[RoleBinding(role=b.role.value, scope=str(b.scope)) for b in held])
+    """A user, or a service with its name, as the API shows them."""
+    kind: Literal["service", "user"] = "service" if is_id(user_id, Kind.SERVICE) else "user"
+    return User(id=user_id, kind=kind, email=email, roles=roles_of(held))
+
+
+def roles_of(held: Iterable[Binding]) -> list[RoleBinding]:
+    """Roles as the API shows them."""
+    return [RoleBinding(role=b.role.value, scope=str(b.scope), group=b.group) for b in held]
 
 
 def hash_of(token: bytes) -> bytes:

@@ -10,10 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
 from .actor import Binding, Scope
+from .holders import GroupMemberRow, GroupRow, Holder, ServiceRow, holder_kind
 from .model import RoleBindingRow, SignInRow, TokenKind, TokenRow, UserRow
 from .permissions import Role
 
 _Column = InstrumentedAttribute[str | None]
+_COLUMNS: dict[str, _Column] = {
+    "user_id": RoleBindingRow.user_id,
+    "group_id": RoleBindingRow.group_id,
+    "service_id": RoleBindingRow.service_id,
+}
 
 
 async def user_by_email(session: AsyncSession, email: str) -> UserRow | None:
@@ -59,24 +65,23 @@ async def binding_rows(
     readable: Sequence[Scope],
     now: datetime,
     *,
-    user_id: str | None,
+    holder_id: str | None,
     at: Scope | None,
     after: str | None,
     limit: int,
-) -> list[tuple[RoleBindingRow, UserRow]]:
-    """Bindings in force by id: those at or below one of the `readable` places, of one user, or at exactly one place."""
+) -> list[tuple[RoleBindingRow, Holder]]:
+    """Bindings in force by id: at or below one of the `readable` places, of one holder, or at exactly one place."""
     query = (
-        select(RoleBindingRow, UserRow)
-        .join(UserRow, UserRow.id == RoleBindingRow.user_id)
-        .where(
-            or_(false(), *(_below(scope) for scope in readable)),
-            or_(RoleBindingRow.expires_at.is_(None), RoleBindingRow.expires_at > now),
-        )
+        select(RoleBindingRow, UserRow.email, GroupRow.name, ServiceRow.name)
+        .outerjoin(UserRow, UserRow.id == RoleBindingRow.user_id)
+        .outerjoin(GroupRow, GroupRow.id == RoleBindingRow.group_id)
+        .outerjoin(ServiceRow, ServiceRow.id == RoleBindingRow.service_id)
+        .where(or_(false(), *(_below(scope) for scope in readable)), _in_force(now))
         .order_by(RoleBindingRow.id)
         .limit(limit)
     )
-    if user_id is not None:
-        query = query.where(RoleBindingRow.user_id == user_id)
+    if holder_id is not None:
+        query = query.where(_of(holder_id))
     if at is not None:
         columns = (RoleBindingRow.project_id, RoleBindingRow.resource_id, RoleBindingRow.account_id)
         wanted = (at.project_id, at.resource_id, at.account_id)
@@ -85,7 +90,29 @@ async def binding_rows(
         )
     if after is not None:
         query = query.where(RoleBindingRow.id > after)
-    return [(row[0], row[1]) for row in await session.execute(query)]
+    return [(row[0], _holder(row[0], row[1] or row[2] or row[3] or "")) for row in await session.execute(query)]
+
+
+def _holder(row: RoleBindingRow, name: str) -> Holder:
+    return Holder(holder_kind(row.holder_id), row.holder_id, name)
+
+
+def _of(holder_id: str) -> ColumnElement[bool]:
+    """Bound to that very user, group or service; nothing is bound to what is none."""
+    try:
+        column = holder_column(holder_id)
+    except ValueError:
+        return false()
+    return _COLUMNS[column] == holder_id
+
+
+def holder_column(holder_id: str) -> str:
+    """The column of a binding that names that holder; ValueError if it can hold none."""
+    return f"{holder_kind(holder_id).value}_id"
+
+
+def _in_force(now: datetime) -> ColumnElement[bool]:
+    return or_(RoleBindingRow.expires_at.is_(None), RoleBindingRow.expires_at > now)
 
 
 def _below(scope: Scope) -> ColumnElement[bool]:
@@ -125,20 +152,27 @@ async def live_sign_in(
 
 
 async def bindings(session: AsyncSession, user_id: str, now: datetime) -> tuple[Binding, ...]:
-    """The bindings in force; none of a user who is disabled."""
-    rows = await session.scalars(
-        select(RoleBindingRow)
-        .join(UserRow, UserRow.id == RoleBindingRow.user_id)
+    """A user's bindings in force, their own and those of their groups; none of a user who is disabled."""
+    groups = select(GroupMemberRow.group_id).where(GroupMemberRow.user_id == user_id)
+    standing = select(UserRow.id).where(UserRow.id == user_id, UserRow.disabled_at.is_(None))
+    query = (
+        select(RoleBindingRow, GroupRow.name)
+        .outerjoin(GroupRow, GroupRow.id == RoleBindingRow.group_id)
         .where(
-            RoleBindingRow.user_id == user_id,
-            UserRow.disabled_at.is_(None),
-            or_(RoleBindingRow.expires_at.is_(None), RoleBindingRow.expires_at > now),
+            or_(RoleBindingRow.user_id == user_id, RoleBindingRow.group_id.in_(groups)),
+            standing.exists(),
+            _in_force(now),
         )
         .order_by(RoleBindingRow.created_at, RoleBindingRow.id)
     )
-    return tuple(
-        Binding(row.role, Scope(row.project_id, row.resource_id, row.account_id), row.expires_at) for row in rows
-    )
+    return tuple(Binding(row.role, row.scope, row.expires_at, group) for row, group in await session.execute(query))
+
+
+async def held_by(session: AsyncSession, holder_id: str, now: datetime) -> tuple[Binding, ...]:
+    """The bindings in force of that very user, group or service."""
+    query = select(RoleBindingRow).where(_of(holder_id), _in_force(now))
+    rows = await session.scalars(query.order_by(RoleBindingRow.created_at, RoleBindingRow.id))
+    return tuple(Binding(row.role, row.scope, row.expires_at) for row in rows)
 
 
 async def live_sign_ins(session: AsyncSession, user_id: str, now: datetime) -> Sequence[SignInRow]:

@@ -1,4 +1,4 @@
-"""Users and roles over HTTP."""
+"""Users, groups and roles over HTTP."""
 
 from __future__ import annotations
 
@@ -8,9 +8,23 @@ from fastapi import APIRouter, Depends, Query
 
 from ...api.journal import SignIn
 from ...api.models import Page
-from ...api.people import Binding, BindingCreate, PasswordChange, PasswordReset, UserCreate, UserDetails
+from ...api.people import (
+    Binding,
+    BindingCreate,
+    Group,
+    GroupCreate,
+    GroupDetails,
+    GroupUpdate,
+    PasswordChange,
+    PasswordReset,
+    UserCreate,
+    UserDetails,
+)
+from ...api.problems import ProblemCode, ProblemError
 from ...secret import Secret
 from ..identity import Actor, Permission, requires
+from ..identity.groups import GroupService
+from ..identity.holders import HolderKind
 from ..identity.sign_ins import SignInService
 from ..identity.users import UserService
 from ..paging import Paging, paging
@@ -20,12 +34,15 @@ _Paging = Annotated[Paging, Depends(paging)]
 _Updater = Annotated[Actor, Depends(requires(Permission.ORGANISATION_USER_UPDATE))]
 
 
-def build(users: UserService, bindings: BindingService, sign_ins: SignInService) -> APIRouter:
-    """The routes below `/users` and `/bindings`, and one's own password."""
+def build(
+    users: UserService, groups: GroupService, bindings: BindingService, sign_ins: SignInService
+) -> APIRouter:
+    """The routes below `/users`, `/groups` and `/bindings`, and one's own password."""
     router = APIRouter()
     _users(router, users)
     _devices(router, sign_ins, users)
     _passwords(router, users)
+    _groups(router, groups)
     _bindings(router, bindings)
     return router
 
@@ -95,13 +112,57 @@ def _passwords(router: APIRouter, users: UserService) -> None:
         await users.change_password(actor, Secret(current), Secret(new))
 
 
+def _groups(router: APIRouter, groups: GroupService) -> None:
+    updater = Depends(requires(Permission.ORGANISATION_GROUP_UPDATE))
+    reads = [Depends(requires(Permission.ORGANISATION_GROUP_READ))]
+
+    @router.post("/groups", status_code=201, tags=["groups"])
+    async def create_group(
+        body: GroupCreate, actor: Annotated[Actor, Depends(requires(Permission.ORGANISATION_GROUP_CREATE))]
+    ) -> GroupDetails:
+        """Make a group, without members and roles."""
+        return await groups.create(actor, body)
+
+    @router.get("/groups", tags=["groups"], dependencies=reads)
+    async def list_groups(page: _Paging) -> Page[Group]:
+        """All groups and their roles."""
+        return await groups.page(page)
+
+    @router.get("/groups/{group}", tags=["groups"], dependencies=reads)
+    async def get_group(group: str) -> GroupDetails:
+        """One group, by id or name, with its members."""
+        return await groups.get(group)
+
+    @router.patch("/groups/{group}", tags=["groups"])
+    async def update_group(group: str, body: GroupUpdate, actor: Annotated[Actor, updater]) -> GroupDetails:
+        """Change the fields that are given."""
+        return await groups.update(actor, group, body)
+
+    @router.delete("/groups/{group}", status_code=204, tags=["groups"])
+    async def delete_group(
+        group: str, actor: Annotated[Actor, Depends(requires(Permission.ORGANISATION_GROUP_DELETE))]
+    ) -> None:
+        """Remove a group; sessions that stood on its roles end."""
+        await groups.delete(actor, group)
+
+    @router.put("/groups/{group}/members/{user}", tags=["groups"])
+    async def add_group_member(group: str, user: str, actor: Annotated[Actor, updater]) -> GroupDetails:
+        """Put a user in: they hold the group's roles from now on."""
+        return await groups.add_member(actor, group, user)
+
+    @router.delete("/groups/{group}/members/{user}", tags=["groups"])
+    async def remove_group_member(group: str, user: str, actor: Annotated[Actor, updater]) -> GroupDetails:
+        """Take a user out; their sessions that stood on the group's roles end."""
+        return await groups.remove_member(actor, group, user)
+
+
 def _bindings(router: APIRouter, bindings: BindingService) -> None:
     @router.post("/bindings", status_code=201, tags=["roles"])
     async def create_binding(
         body: BindingCreate,
         actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_BINDING_CREATE, within=True))],
     ) -> Binding:
-        """Bind a role to a user at a place, for ever or for a while."""
+        """Bind a role to a user, a group or a service at a place, for ever or for a while."""
         return await bindings.grant(actor, body)
 
     @router.get("/bindings", tags=["roles"])
@@ -109,10 +170,16 @@ def _bindings(router: APIRouter, bindings: BindingService) -> None:
         actor: Annotated[Actor, Depends(requires(Permission.ACCOUNT_BINDING_READ, within=True))],
         page: _Paging,
         user: Annotated[str | None, Query(max_length=254, description="Of this user: id or e-mail address.")] = None,
+        group: Annotated[str | None, Query(max_length=64, description="Of this group: id or name.")] = None,
+        service: Annotated[str | None, Query(max_length=64, description="Of this service: id or name.")] = None,
         scope: Annotated[str | None, Query(max_length=64, description="At exactly this place.")] = None,
     ) -> Page[Binding]:
         """The bindings that you may read."""
-        return await bindings.page(actor, page, user=user, scope=scope)
+        named = {HolderKind.USER: user, HolderKind.GROUP: group, HolderKind.SERVICE: service}
+        holders = [(kind, name) for kind, name in named.items() if name is not None]
+        if len(holders) > 1:
+            raise ProblemError(ProblemCode.INVALID_REQUEST, "Ask for one user, one group or one service.")
+        return await bindings.page(actor, page, holder=holders[0] if holders else None, scope=scope)
 
     @router.delete("/bindings/{binding}", status_code=204, tags=["roles"])
     async def delete_binding(

@@ -84,7 +84,9 @@ class Changes:
 
 
 def who(actor: Actor) -> Who:
-    """The actor as challenges know them."""
+    """The actor as challenges know them; ProblemError `forbidden` for a service, which has no factors."""
+    if actor.is_service:
+        raise ProblemError(ProblemCode.FORBIDDEN, "A service has no second factor and answers no challenge.")
     return Who(actor.user_id, actor.email, actor.sign_in_id, actor.cause)
 
 

@@ -71,6 +71,8 @@ class MfaService:
 
     async def status(self, actor: Actor) -> MfaStatus:
         """How the actor's second factors stand."""
+        if actor.is_service:
+            raise ProblemError(ProblemCode.FORBIDDEN, "A service has no second factors.")
         async with self._database.read() as session:
             rule = await store.policy(session)
             kinds = await self._verification.kinds_for(session, actor.user_id, Purpose.ACCESS)

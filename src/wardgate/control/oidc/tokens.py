@@ -100,6 +100,15 @@ def check(token: str, keys: Sequence[Key], expected: Expected, now: datetime) ->
     return _judge(payload, expected, now)
 
 
+def issuer_of(token: str) -> str | None:
+    """The issuer that the token names, which nobody has verified: good for choosing whose keys to look at."""
+    try:
+        issuer = _parts(token)[1].get("iss")
+    except TokenRefusedError:
+        return None
+    return issuer if isinstance(issuer, str) else None
+
+
 # --- the signature -------------------------------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ the login is new.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -55,6 +56,7 @@ class AccountService:
         self._resources = resources
         self._gateways = gateways
         self._tester = tester
+        self.on_rights_lost: list[Callable[[], None]] = []
 
     # --- finding --------------------------------------------------------------------------------------------------
 
@@ -166,6 +168,7 @@ class AccountService:
                 "client_certificate_changed": "client_certificate" in body.model_fields_set,
             }
             await self._event(session, actor, Event.ACCOUNT_UPDATED, account, {"before": before, "after": after})
+        self._rights_lost()  # it may ask for more now than its sessions have shown
         tested = login is None or result is not None
         return describe_account(account, row.name, self._warnings(account, tested=tested))
 
@@ -179,6 +182,7 @@ class AccountService:
             await session.flush()
             details: dict[str, Any] = {"name": account.name, "resource": row.name}
             await self._event(session, actor, Event.ACCOUNT_DELETED, account, details)
+        self._rights_lost()
 
     async def test(self, actor: Actor, project_id: str, resource: str, name: str) -> TestResult:
         """Try its login as it is saved, and remember what came out."""
@@ -195,6 +199,10 @@ class AccountService:
         return result
 
     # --- parts ----------------------------------------------------------------------------------------------------
+
+    def _rights_lost(self) -> None:
+        for told in self.on_rights_lost:
+            told()
 
     async def _try(self, row: ResourceRow, login: AccountLogin) -> TestResult:
         async with self._database.read() as session:

@@ -22,6 +22,7 @@ from ..records import routes as records_routes
 from ..resources import routes as resources_routes
 from ..services import Services
 from ..streams import routes as streams_routes
+from ..workloads import routes as workloads_routes
 from . import failures, health, openapi, pages
 from .door import Door
 from .routes import endpoints
@@ -43,7 +44,7 @@ def create_app(services: Services) -> FastAPI:
         # FastAPI would send traces where the environment says so; what leaves this process is for our settings to say.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
-    app.state.authenticator = services.sign_ins
+    app.state.authenticator = services.authentication
     app.state.machine_guard = services.machine_guard
     services.records.stopping = services.stopping.is_set
     app.state.site = site = Site(services)
@@ -68,7 +69,8 @@ def _routers(services: Services) -> list[APIRouter]:
         identity_routes.build(services.identity, services.sign_ins),
         mfa_routes.build_sign_in(services.passkey_sign_in),
         devices_routes.build(services.devices),
-        members_routes.build(services.users, services.bindings, services.sign_ins),
+        members_routes.build(services.users, services.groups, services.bindings, services.sign_ins),
+        workloads_routes.build(services.workloads, services.exchange),
         mfa_routes.build(services.mfa, services.verification, services.factor_changes, services.passkey_enrolment),
         journal_routes.build(services.journal),
         projects_routes.build(services.projects, services.keeping, services.masking),

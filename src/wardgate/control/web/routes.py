@@ -28,6 +28,7 @@ PUBLIC: Final = frozenset(
         ("POST", "/api/v1/auth/passkey/options"),
         ("POST", "/api/v1/auth/passkey/verify"),  # proves a passkey inside
         ("POST", "/api/v1/auth/refresh"),
+        ("POST", "/api/v1/auth/service-token"),  # proves a secret or a signed token inside
         ("POST", "/api/v1/enrol"),  # proves an enrolment token inside
     }
 )
