@@ -25,6 +25,7 @@ from wardgate.control.db import Database
 from wardgate.control.identity.actor import Scope
 from wardgate.control.identity.passwords import Cost, PasswordHasher
 from wardgate.control.identity.permissions import Role
+from wardgate.control.outbound import Outbound
 from wardgate.control.services import Services, install, open_services
 from wardgate.control.settings import DoorSettings, Settings
 from wardgate.control.sources import Sources
@@ -137,7 +138,8 @@ async def control(
         sources=sources,
         hasher=hasher,
     )
-    services = await open_services(settings, database, [master], sources=sources, hasher=hasher)
+    outbound = Outbound(frozenset({"127.0.0.1"}))  # for issuers that tests run
+    services = await open_services(settings, database, [master], sources=sources, hasher=hasher, outbound=outbound)
     cluster = None if database.address is None else request.getfixturevalue("postgres")
     yield Control(services, create_app(services), clock, tmp_path, tabled_url, cluster)
     await services.close()

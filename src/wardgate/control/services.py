@@ -132,7 +132,7 @@ async def open_services(
     masking = MaskingRules(database, audit_log, sources, projects)
     users = UserService(database, audit_log, sources, identity)
     groups = GroupService(database, audit_log, sources, users)
-    issuers = Issuers(outbound or Outbound.from_environment(), sources)
+    issuers = Issuers(outbound, sources)
     workloads = WorkloadService(database, audit_log, sources, issuers, settings.public_url)
     exchange = TokenExchange(database, audit_log, sources, numbers, issuers)
     rights = Rights(identity, sign_ins, sources)

@@ -29,7 +29,7 @@ async def test_the_right_password_gives_tokens_that_work(control: Any, nobody: h
     assert tokens["access_token"].startswith("wga1_")
     assert tokens["refresh_token"].startswith("wgr1_")
     assert tokens["user"]["email"] == EMAIL
-    assert tokens["user"]["roles"] == [{"role": "admin", "scope": "organisation"}]
+    assert tokens["user"]["roles"] == [{"role": "admin", "scope": "organisation", "group": None}]
     assert answer.headers["cache-control"] == "no-store"
     assert await whoami(control, tokens["access_token"]) == 200
     assert await whoami(control, tokens["refresh_token"]) == 401

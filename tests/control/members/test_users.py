@@ -81,7 +81,7 @@ async def test_who_is_disabled_is_out_until_enabled(control: Any, admin: Client,
     assert (await log_in(nobody)).status_code == 401
     assert (await admin.post(f"{V1}/users/{ANN}/disable")).json() == disabled  # again: nothing changes
     enabled = (await admin.post(f"{V1}/users/{made['id']}/enable")).json()
-    assert (enabled["status"], enabled["roles"]) == ("active", [{"role": "connector", "scope": shop}])
+    assert (enabled["status"], enabled["roles"]) == ("active", [{"role": "connector", "scope": shop, "group": None}])
     async with control.client(token) as ann:
         assert (await ann.get(f"{V1}/auth/whoami")).status_code == 401  # the old sign-in stays dead
     assert (await log_in(nobody)).status_code == 200

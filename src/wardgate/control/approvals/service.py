@@ -1,8 +1,8 @@
 """Asking for access and deciding on it.
 
-Laws: nobody decides on their own request, whatever their roles; who asks must hold the role that connects, for an
-approval comes on top of it; a decision is made once, under a lock; and a grant that is taken back ends what stands on
-it, because `on_rights_lost` is told after the commit.
+Laws: nobody decides on their own request, whatever their roles, and no service on any; who asks must hold the role that
+connects, for an approval comes on top of it; a decision is made once, under a lock; and a grant that is taken back ends
+what stands on it, because `on_rights_lost` is told after the commit.
 """
 
 from __future__ import annotations
@@ -149,6 +149,8 @@ class ApprovalService:
         async with self._database.write() as session:
             row = await self._visible(session, actor, request_id, lock=True)
             actor.require(Permission.ACCOUNT_REQUEST_DECIDE, _scope(row), what=f"access request {request_id[:64]}")
+            if actor.is_service:
+                raise ProblemError(ProblemCode.FORBIDDEN, "A service decides on no request: that takes a person.")
             if row.user_id == actor.user_id:
                 raise ProblemError(
                     ProblemCode.FORBIDDEN, "Nobody decides on their own request: ask another administrator."

@@ -33,6 +33,9 @@ from .service import BindingService
 _Paging = Annotated[Paging, Depends(paging)]
 _Updater = Annotated[Actor, Depends(requires(Permission.ORGANISATION_USER_UPDATE))]
 
+_GroupUpdater = Annotated[Actor, Depends(requires(Permission.ORGANISATION_GROUP_UPDATE))]
+_GROUP_READS = [Depends(requires(Permission.ORGANISATION_GROUP_READ))]
+
 
 def build(
     users: UserService, groups: GroupService, bindings: BindingService, sign_ins: SignInService
@@ -113,9 +116,6 @@ def _passwords(router: APIRouter, users: UserService) -> None:
 
 
 def _groups(router: APIRouter, groups: GroupService) -> None:
-    updater = Depends(requires(Permission.ORGANISATION_GROUP_UPDATE))
-    reads = [Depends(requires(Permission.ORGANISATION_GROUP_READ))]
-
     @router.post("/groups", status_code=201, tags=["groups"])
     async def create_group(
         body: GroupCreate, actor: Annotated[Actor, Depends(requires(Permission.ORGANISATION_GROUP_CREATE))]
@@ -123,18 +123,18 @@ def _groups(router: APIRouter, groups: GroupService) -> None:
         """Make a group, without members and roles."""
         return await groups.create(actor, body)
 
-    @router.get("/groups", tags=["groups"], dependencies=reads)
+    @router.get("/groups", tags=["groups"], dependencies=_GROUP_READS)
     async def list_groups(page: _Paging) -> Page[Group]:
         """All groups and their roles."""
         return await groups.page(page)
 
-    @router.get("/groups/{group}", tags=["groups"], dependencies=reads)
+    @router.get("/groups/{group}", tags=["groups"], dependencies=_GROUP_READS)
     async def get_group(group: str) -> GroupDetails:
         """One group, by id or name, with its members."""
         return await groups.get(group)
 
     @router.patch("/groups/{group}", tags=["groups"])
-    async def update_group(group: str, body: GroupUpdate, actor: Annotated[Actor, updater]) -> GroupDetails:
+    async def update_group(group: str, body: GroupUpdate, actor: _GroupUpdater) -> GroupDetails:
         """Change the fields that are given."""
         return await groups.update(actor, group, body)
 
@@ -146,12 +146,12 @@ def _groups(router: APIRouter, groups: GroupService) -> None:
         await groups.delete(actor, group)
 
     @router.put("/groups/{group}/members/{user}", tags=["groups"])
-    async def add_group_member(group: str, user: str, actor: Annotated[Actor, updater]) -> GroupDetails:
+    async def add_group_member(group: str, user: str, actor: _GroupUpdater) -> GroupDetails:
         """Put a user in: they hold the group's roles from now on."""
         return await groups.add_member(actor, group, user)
 
     @router.delete("/groups/{group}/members/{user}", tags=["groups"])
-    async def remove_group_member(group: str, user: str, actor: Annotated[Actor, updater]) -> GroupDetails:
+    async def remove_group_member(group: str, user: str, actor: _GroupUpdater) -> GroupDetails:
         """Take a user out; their sessions that stood on the group's roles end."""
         return await groups.remove_member(actor, group, user)
 
