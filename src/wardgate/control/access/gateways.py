@@ -171,9 +171,7 @@ class GatewayAccess:
             return False
         if row.grant_id is not None and not await self._approvals.still_granted(session, row.grant_id):
             return False
-        bindings = await self._people.bindings_of(
-            session, row.user_id, sign_in_id=row.sign_in_id, address=row.address
-        )
+        bindings = await self._people.bindings_of(session, row.user_id, sign_in_id=row.sign_in_id, address=row.address)
         permission = Permission.ACCOUNT_OWN_SESSION_CREATE
         return any(binding.permits(permission) and binding.scope.covers(account.scope) for binding in bindings)
 

@@ -36,7 +36,9 @@ class SessionRow(Base):
     gateway_id: Mapped[str]
     gateway: Mapped[str]
     reason: Mapped[str | None]
-    sign_in_id: Mapped[str | None] = mapped_column(default=None)  # the login that it was opened with; of a service, its secret or trust
+    sign_in_id: Mapped[str | None] = mapped_column(
+        default=None
+    )  # the login that it was opened with; of a service, its secret or trust
     grant_id: Mapped[str | None] = mapped_column(default=None)  # the approved request that it stands on
     mfa: Mapped[bool] = mapped_column(default=False, server_default=false())  # a second factor was shown for it
     client: Mapped[dict[str, Any]]

@@ -37,9 +37,7 @@ _GroupUpdater = Annotated[Actor, Depends(requires(Permission.ORGANISATION_GROUP_
 _GROUP_READS = [Depends(requires(Permission.ORGANISATION_GROUP_READ))]
 
 
-def build(
-    users: UserService, groups: GroupService, bindings: BindingService, sign_ins: SignInService
-) -> APIRouter:
+def build(users: UserService, groups: GroupService, bindings: BindingService, sign_ins: SignInService) -> APIRouter:
     """The routes below `/users`, `/groups` and `/bindings`, and one's own password."""
     router = APIRouter()
     _users(router, users)
