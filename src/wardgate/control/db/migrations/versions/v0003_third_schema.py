@@ -47,6 +47,54 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_device_requests_expires_at"), ["expires_at"], unique=False)
 
     op.create_table(
+        "groups",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_groups")),
+        sa.UniqueConstraint("name", name=op.f("uq_groups_name")),
+    )
+    op.create_table(
+        "service_spent_tokens",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_service_spent_tokens")),
+    )
+    with op.batch_alter_table("service_spent_tokens", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_service_spent_tokens_expires_at"), ["expires_at"], unique=False)
+
+    op.create_table(
+        "services",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("description", sa.String(), nullable=False),
+        sa.Column("scopes", sa.String(), nullable=False),
+        sa.Column("networks", sa.String(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=True),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("disabled_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_services")),
+        sa.UniqueConstraint("name", name=op.f("uq_services_name")),
+    )
+    op.create_table(
+        "group_members",
+        sa.Column("group_id", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.Column("source", sa.String(), nullable=False),
+        sa.Column("added_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("added_by", sa.String(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["group_id"], ["groups.id"], name=op.f("fk_group_members_group_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_group_members_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("group_id", "user_id", "source", name=op.f("pk_group_members")),
+    )
+    with op.batch_alter_table("group_members", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_group_members_user_id"), ["user_id"], unique=False)
+
+    op.create_table(
         "masking_rules",
         sa.Column("project_id", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -95,6 +143,41 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_passkeys_user_id"), ["user_id"], unique=False)
 
     op.create_table(
+        "service_secrets",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("service_id", sa.String(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=True),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.Column("used_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["service_id"], ["services.id"], name=op.f("fk_service_secrets_service_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_service_secrets")),
+        sa.UniqueConstraint("hash", name=op.f("uq_service_secrets_hash")),
+    )
+    with op.batch_alter_table("service_secrets", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_service_secrets_service_id"), ["service_id"], unique=False)
+
+    op.create_table(
+        "service_trusts",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("service_id", sa.String(), nullable=False),
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("audience", sa.String(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=True),
+        sa.Column("used_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["service_id"], ["services.id"], name=op.f("fk_service_trusts_service_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_service_trusts")),
+    )
+    with op.batch_alter_table("service_trusts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_service_trusts_service_id"), ["service_id"], unique=False)
+
+    op.create_table(
         "streams",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("scope", sa.String(), nullable=False),
@@ -130,6 +213,43 @@ def upgrade() -> None:
         sa.UniqueConstraint("scope", "name", name=op.f("uq_streams_scope_name")),
     )
     op.create_table(
+        "service_tokens",
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column("service_id", sa.String(), nullable=False),
+        sa.Column("secret_id", sa.String(), nullable=True),
+        sa.Column("trust_id", sa.String(), nullable=True),
+        sa.Column("scopes", sa.String(), nullable=False),
+        sa.Column("address", sa.String(), nullable=True),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["secret_id"], ["service_secrets.id"], name=op.f("fk_service_tokens_secret_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["service_id"], ["services.id"], name=op.f("fk_service_tokens_service_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(
+            ["trust_id"], ["service_trusts.id"], name=op.f("fk_service_tokens_trust_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("hash", name=op.f("pk_service_tokens")),
+    )
+    with op.batch_alter_table("service_tokens", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_service_tokens_expires_at"), ["expires_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_service_tokens_secret_id"), ["secret_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_service_tokens_service_id"), ["service_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_service_tokens_trust_id"), ["trust_id"], unique=False)
+
+    op.create_table(
+        "service_trust_conditions",
+        sa.Column("trust_id", sa.String(), nullable=False),
+        sa.Column("claim", sa.String(), nullable=False),
+        sa.Column("pattern", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["trust_id"], ["service_trusts.id"], name=op.f("fk_service_trust_conditions_trust_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("trust_id", "claim", name=op.f("pk_service_trust_conditions")),
+    )
+    op.create_table(
         "stream_positions",
         sa.Column("stream_id", sa.String(), nullable=False),
         sa.Column("session_id", sa.String(), nullable=False),
@@ -162,7 +282,21 @@ def upgrade() -> None:
     with op.batch_alter_table("mfa_policy", schema=None) as batch_op:
         batch_op.add_column(sa.Column("user_verification", sa.Boolean(), server_default=sa.false(), nullable=False))
 
+    with op.batch_alter_table("role_bindings", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("group_id", sa.String(), nullable=True))
+        batch_op.add_column(sa.Column("service_id", sa.String(), nullable=True))
+        batch_op.alter_column("user_id", existing_type=sa.VARCHAR(), nullable=True)
+        batch_op.create_index(batch_op.f("ix_role_bindings_group_id"), ["group_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_role_bindings_service_id"), ["service_id"], unique=False)
+        batch_op.create_foreign_key(
+            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
+        )
+        batch_op.create_foreign_key(
+            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
+        )
+
     with op.batch_alter_table("sessions", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("address", sa.String(), nullable=True))
         batch_op.add_column(sa.Column("sign_in_id", sa.String(), nullable=True))
         batch_op.add_column(sa.Column("documents_read", sa.BigInteger(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("documents_changed", sa.BigInteger(), server_default="0", nullable=False))
@@ -214,6 +348,16 @@ def downgrade() -> None:
         batch_op.drop_column("documents_changed")
         batch_op.drop_column("documents_read")
         batch_op.drop_column("sign_in_id")
+        batch_op.drop_column("address")
+
+    with op.batch_alter_table("role_bindings", schema=None) as batch_op:
+        batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
+        batch_op.drop_constraint(batch_op.f("fk_role_bindings_group_id"), type_="foreignkey")
+        batch_op.drop_index(batch_op.f("ix_role_bindings_service_id"))
+        batch_op.drop_index(batch_op.f("ix_role_bindings_group_id"))
+        batch_op.alter_column("user_id", existing_type=sa.VARCHAR(), nullable=False)
+        batch_op.drop_column("service_id")
+        batch_op.drop_column("group_id")
 
     with op.batch_alter_table("mfa_policy", schema=None) as batch_op:
         batch_op.drop_column("user_verification")
@@ -228,7 +372,23 @@ def downgrade() -> None:
         batch_op.drop_index("ix_stream_positions_waiting")
 
     op.drop_table("stream_positions")
+    op.drop_table("service_trust_conditions")
+    with op.batch_alter_table("service_tokens", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_service_tokens_trust_id"))
+        batch_op.drop_index(batch_op.f("ix_service_tokens_service_id"))
+        batch_op.drop_index(batch_op.f("ix_service_tokens_secret_id"))
+        batch_op.drop_index(batch_op.f("ix_service_tokens_expires_at"))
+
+    op.drop_table("service_tokens")
     op.drop_table("streams")
+    with op.batch_alter_table("service_trusts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_service_trusts_service_id"))
+
+    op.drop_table("service_trusts")
+    with op.batch_alter_table("service_secrets", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_service_secrets_service_id"))
+
+    op.drop_table("service_secrets")
     with op.batch_alter_table("passkeys", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_passkeys_user_id"))
 
@@ -239,6 +399,16 @@ def downgrade() -> None:
 
     op.drop_table("passkey_questions")
     op.drop_table("masking_rules")
+    with op.batch_alter_table("group_members", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_group_members_user_id"))
+
+    op.drop_table("group_members")
+    op.drop_table("services")
+    with op.batch_alter_table("service_spent_tokens", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_service_spent_tokens_expires_at"))
+
+    op.drop_table("service_spent_tokens")
+    op.drop_table("groups")
     with op.batch_alter_table("device_requests", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_device_requests_expires_at"))
 
