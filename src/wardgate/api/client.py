@@ -142,11 +142,15 @@ class ApiClient:
                 yield response.iter_bytes()
                 return
 
+    def page(self, path: str, model: type[Model], params: Mapping[str, Any] | None = None) -> Page[Model]:
+        """One page of a list."""
+        return self._parse(self._send("GET", path, None, params), Page[model])  # type: ignore[valid-type]
+
     def pages(self, path: str, model: type[Model], params: Mapping[str, Any] | None = None) -> Iterator[Model]:
         """Every item of a list, page after page."""
         query = dict(params or {})
         while True:
-            page = self._parse(self._send("GET", path, None, query), Page[model])  # type: ignore[valid-type]
+            page = self.page(path, model, query)
             yield from page.items
             if page.next is None:
                 return

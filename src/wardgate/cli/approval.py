@@ -14,6 +14,7 @@ from ..api.problems import ProblemCode, ProblemError
 from . import options
 from .forms import path
 from .output import line
+from .patience import Patience
 
 _POLL_SECONDS = 2.0
 
@@ -21,10 +22,12 @@ Answer = TypeVar("Answer")
 
 
 def decided(client: ApiClient, request: AccessRequest) -> AccessRequest:
-    """Wait until somebody has decided, or nobody has in time; Ctrl+C leaves the request where it is."""
+    """Wait until somebody has decided, or nobody has in time; Ctrl+C leaves the request where it is, and an outage of
+    the control plane is waited out."""
+    patience, place = Patience(worked=True), path("requests", request.id)
     while request.status is RequestStatus.PENDING:
         time.sleep(_POLL_SECONDS)
-        request = client.get(path("requests", request.id), AccessRequest)
+        request = patience(lambda: client.get(place, AccessRequest))
     return request
 
 

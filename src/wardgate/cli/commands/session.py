@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +22,8 @@ from ..settings import Settings
 
 if TYPE_CHECKING:
     from rich.text import Text
+
+    from ...api.client import ApiClient
 
 _BODY_WIDTH = 160
 _WAIT_S = 25.0  # below what proxies cut off
@@ -115,12 +118,30 @@ def show_(settings: Settings, session_id: str, as_json: bool) -> None:
 def logs(settings: Settings, session_id: str, follow: bool, as_json: bool) -> None:
     """Show every command of a session with its outcome; with --json one object a line."""
     with settings.api() as client:
-        kind, query = ("tail", {"limit": 500, "wait_s": _WAIT_S}) if follow else ("records", {"limit": 500})
-        for record in client.pages(path("sessions", session_id, kind), Record, query):
+        found = _followed(client, session_id) if follow else client.pages(_records(session_id), Record, {"limit": 500})
+        for record in found:
             if as_json:
                 print_json_line(record)
             else:
                 show(described(record))
+
+
+def _records(session_id: str) -> str:
+    return path("sessions", session_id, "records")
+
+
+def _followed(client: ApiClient, session_id: str) -> Iterator[Record]:
+    """What comes, until the session is over; an outage of the control plane is waited out."""
+    from ..patience import Patience
+
+    patience = Patience()
+    query: dict[str, Any] = {"limit": 500, "wait_s": _WAIT_S}
+    while True:
+        page = patience(lambda: client.page(path("sessions", session_id, "tail"), Record, query))
+        yield from page.items
+        if page.next is None:
+            return
+        query["after"] = page.next
 
 
 def described(record: Record) -> Text:
