@@ -79,7 +79,7 @@ async def _serve(
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     server = _Server(_config(create_app(services), tls))
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-    jobs = Jobs(services.background)
+    jobs = Jobs(services.background, services.leases)
     relay = _relay(options, services)
     try:
         await _first(server.up.wait(), serving)
@@ -93,6 +93,7 @@ async def _serve(
         services.stopping.set()
         server.should_exit = True
         await jobs.stop()
+        await services.leave()
         if relay is not None:
             await relay.stop()
         await asyncio.wait([serving])

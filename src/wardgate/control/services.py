@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+
+from sqlalchemy.exc import DBAPIError
 
 from ..numbers import DEFAULT, Numbers
 from ..secret import Secret
@@ -15,6 +18,8 @@ from .access import AccessService, GatewayAccess, Lifecycle, SessionDirectory, S
 from .approvals import ApprovalService
 from .audit_log import AuditLog, Event
 from .audit_log.log import SYSTEM
+from .cluster import JobLeases, Nodes, Signals
+from .cluster.nodes import BEAT_S
 from .db import Database
 from .devices import DeviceService
 from .fleet import ConnectionTests, Enrolment, FleetService, LinkHub, MachineGuard
@@ -45,6 +50,8 @@ from .vault.authority import create_authorities, load_authorities
 from .vault.keys import create_keys, load_keys
 from .workloads import Authentication, Rights, TokenExchange, WorkloadService
 
+_WAKE = "job.wake"  # a signal; its key is the job
+_LINKS = 5.0
 _TOKEN_SWEEP = 3_600.0
 _RIGHTS_SWEEP = 2.0  # what time alone takes away is noticed within it, and has ended within 5 s
 _ACCESS_SWEEP = 5.0
@@ -83,6 +90,9 @@ class Services:
     projects: ProjectService
     keeping: RecordKeeping
     masking: MaskingRules
+    signals: Signals
+    nodes: Nodes
+    leases: JobLeases
     hub: LinkHub
     machine_guard: MachineGuard
     enrolment: Enrolment
@@ -98,6 +108,12 @@ class Services:
     background: tuple[Background, ...]
     # Set when the program stops: endless answers (the control link) watch it and end themselves.
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def leave(self) -> None:
+        """Tell the other nodes that this one stops: what it did is theirs at once."""
+        with suppress(DBAPIError, OSError):  # the database is away: it will be found out
+            await self.leases.let_go()
+            await self.nodes.leave()
 
     async def close(self) -> None:
         """Let everything go."""
@@ -144,10 +160,12 @@ async def open_services(
     devices = DeviceService(database, audit_log, sources, sign_ins, factor, settings.public_url)
     changes = Changes(database, identity, sign_ins, verification)
     mfa = MfaService(database, audit_log, sources, vault, identity, users, verification, passkeys, changes)
-    hub = LinkHub()
+    signals = Signals(database, sources)
+    nodes = Nodes(database, sources, signals.node, vault.master_ids)
+    hub = LinkHub(signals)
     enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
-    fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub)
-    tests = ConnectionTests(fleet, hub, sources, numbers)
+    fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub, signals.node)
+    tests = ConnectionTests(database, fleet, hub, signals, sources, numbers, vault)
     resources = ResourceService(database, audit_log, sources, projects, fleet, tests)
     accounts = AccountService(database, audit_log, sources, vault, resources, fleet, tests)
     catalogue = ResourceCatalogue(vault, fleet)
@@ -175,7 +193,9 @@ async def open_services(
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
     sweeping = Background("access", sweep, _RIGHTS_SWEEP)
     for watched in (users, groups, workloads, sign_ins, bindings, accounts, approvals):
-        watched.on_rights_lost.append(sweeping.wake.set)
+        watched.on_rights_lost.append(lambda: signals.send(_WAKE, sweeping.name))
+    signals.on(_WAKE, lambda job, _body: sweeping.wake.set() if job == sweeping.name else None)
+    guard = MachineGuard(database, sources, settings.public_url)
     objects = _objects(settings)
     records = RecordService(database, audit_log, sources, keys, SessionDirectory(), objects, keeping)
     opener = Opener(vault, database, outbound, sources, settings.public_url)
@@ -210,8 +230,11 @@ async def open_services(
         projects=projects,
         keeping=keeping,
         masking=masking,
+        signals=signals,
+        nodes=nodes,
+        leases=JobLeases(database, signals.node),
         hub=hub,
-        machine_guard=MachineGuard(database, sources, settings.public_url),
+        machine_guard=guard,
         enrolment=enrolment,
         fleet=fleet,
         tests=tests,
@@ -223,6 +246,10 @@ async def open_services(
         streams=streams,
         deliveries=deliveries,
         background=(
+            Background("signals", signals.run, 1.0, each_node=True),
+            Background("node", nodes.beat, BEAT_S, each_node=True),
+            Background("links", fleet.keep_links, _LINKS, wake=hub.changed, each_node=True),
+            Background("machines", guard.sweep, _TOKEN_SWEEP),
             Background("identity", sign_ins.sweep, _TOKEN_SWEEP),
             Background("devices", devices.sweep, _TOKEN_SWEEP),
             Background("mfa", mfa.sweep, _TOKEN_SWEEP),

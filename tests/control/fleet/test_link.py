@@ -6,11 +6,18 @@ import asyncio
 
 from wardgate.api.machine import LinkEvent, SessionOrder
 from wardgate.api.models import EndReason
+from wardgate.control.cluster import Signals
+from wardgate.control.db import Database
 from wardgate.control.fleet import LinkHub
 from wardgate.control.fleet.link import Link
+from wardgate.control.sources import Sources
 
 GATEWAY = "gw_a"
 ONE, TWO = "gwi_1", "gwi_2"
+
+
+def a_hub() -> LinkHub:
+    return LinkHub(Signals(Database("sqlite+aiosqlite://"), Sources()))
 
 
 def order(number: int) -> LinkEvent:
@@ -23,7 +30,7 @@ async def read(link: Link, stopping: asyncio.Event | None = None) -> list[str]:
 
 
 async def test_events_come_in_order_as_server_sent_events() -> None:
-    hub = LinkHub()
+    hub = a_hub()
     with hub.connected(GATEWAY, ONE) as link:
         hub.push(GATEWAY, order(1))
         hub.push("gw_b", order(2))
@@ -37,7 +44,7 @@ async def test_events_come_in_order_as_server_sent_events() -> None:
 
 
 async def test_every_link_of_a_gateway_hears_it() -> None:
-    hub = LinkHub()
+    hub = a_hub()
     with hub.connected(GATEWAY, ONE) as one, hub.connected(GATEWAY, ONE) as other:
         hub.push(GATEWAY, order(1))
         hub.cut(GATEWAY)
@@ -45,7 +52,7 @@ async def test_every_link_of_a_gateway_hears_it() -> None:
 
 
 async def test_nothing_is_kept_for_who_is_away() -> None:
-    hub = LinkHub()
+    hub = a_hub()
     hub.push(GATEWAY, order(1))
     hub.cut(GATEWAY)
     with hub.connected(GATEWAY, ONE) as link:
@@ -56,7 +63,7 @@ async def test_nothing_is_kept_for_who_is_away() -> None:
 
 
 async def test_a_link_that_can_not_keep_up_ends() -> None:
-    hub = LinkHub()
+    hub = a_hub()
     with hub.connected(GATEWAY, ONE) as link:
         for number in range(1_000):
             hub.push(GATEWAY, order(number))
@@ -66,7 +73,7 @@ async def test_a_link_that_can_not_keep_up_ends() -> None:
 
 async def test_stopping_ends_a_link() -> None:
     stopping = asyncio.Event()
-    with LinkHub().connected(GATEWAY, ONE) as link:
+    with a_hub().connected(GATEWAY, ONE) as link:
         reading = asyncio.ensure_future(read(link, stopping))
         await asyncio.sleep(0)
         stopping.set()
@@ -75,7 +82,7 @@ async def test_stopping_ends_a_link() -> None:
 
 async def test_a_reader_that_goes_leaves_no_task_behind() -> None:
     before = asyncio.all_tasks()
-    with LinkHub().connected(GATEWAY, ONE) as link:
+    with a_hub().connected(GATEWAY, ONE) as link:
         lines = link.lines(asyncio.Event())
         await anext(lines)
         waiting = asyncio.ensure_future(anext(lines))
@@ -88,7 +95,7 @@ async def test_a_reader_that_goes_leaves_no_task_behind() -> None:
 
 
 async def test_waiting_for_a_gateway() -> None:
-    hub = LinkHub()
+    hub = a_hub()
     assert not await hub.wait_linked(GATEWAY, 0)
     waits = [asyncio.ensure_future(hub.wait_linked(GATEWAY, 5.0)) for _ in range(3)]
     await asyncio.sleep(0)
@@ -100,9 +107,9 @@ async def test_waiting_for_a_gateway() -> None:
 
 
 async def test_an_instance_is_spoken_to_alone() -> None:
-    hub = LinkHub()
+    hub = a_hub()
     with hub.connected(GATEWAY, ONE) as one, hub.connected(GATEWAY, TWO) as two:
-        assert hub.linked(GATEWAY) == [ONE, TWO]
+        assert hub.linked() == [ONE, TWO]
         hub.push(GATEWAY, order(1), TWO)
         hub.push(GATEWAY, order(2))
         hub.cut(GATEWAY, TWO)

@@ -103,7 +103,7 @@ async def test_of_many_at_once_one_joins(control: Any, admin: Client, shop: str)
 
 async def test_the_embedded_relay_is_one_relay_under_new_keys(control: Any, admin: Client, nobody: Client) -> None:
     fleet = control.services.fleet
-    first = await fleet.embedded_relay_token("127.0.0.1:8443")
+    first = await fleet.embedded_relay_token("127.0.0.1:9443")
     second = await fleet.embedded_relay_token("127.0.0.1:9443")
     assert (await enrol(nobody, first, certs.make_key(), kind="relay")).status_code == 403
     relay = await Machine.join(control, {"token": second}, kind="relay")
@@ -113,6 +113,15 @@ async def test_the_embedded_relay_is_one_relay_under_new_keys(control: Any, admi
     assert (await relay.send("POST", "/relay/heartbeat", b'{"address": "x:1"}')).status_code == 401
     await relay_beat(again)
     assert [item["embedded"] for item in (await admin.get(f"{PREFIX}/relays")).json()["items"]] == [True]
+
+
+async def test_each_node_has_an_embedded_relay_of_its_own(control: Any, admin: Client) -> None:
+    """Known by its address; a node that is alone keeps the one it has, wherever it listens."""
+    for address in ("10.0.0.1:8443", "10.0.0.2:8443", "10.0.0.1:8443"):
+        await control.services.fleet.embedded_relay_token(address)
+    names = [item["name"] for item in (await admin.get(f"{PREFIX}/relays")).json()["items"]]
+    assert names[0] == "embedded"
+    assert len(set(names)) == len(names) == (1 if control.cluster is None else 2)
 
 
 async def test_an_embedded_relay_that_was_revoked_stays_so(control: Any, admin: Client) -> None:

@@ -70,26 +70,27 @@ async def test_an_order_that_a_lost_link_took_along_is_said_again(control: Any, 
     services = control.services
     with services.hub.connected(quiet.id, quiet.instance_id):
         running = asyncio.ensure_future(services.tests.run(quiet.id, "quiet", TARGET, None))
-        while not services.tests.waiting(quiet.id, quiet.instance_id):
+        while not await services.tests.waiting(quiet.id, quiet.instance_id):
             await asyncio.sleep(0.001)
-    [event] = services.tests.waiting(quiet.id, quiet.instance_id)
-    assert services.tests.waiting("gw_other", "gwi_other") == []
+    [event] = await services.tests.waiting(quiet.id, quiet.instance_id)
+    assert await services.tests.waiting("gw_other", "gwi_other") == []
     report = f'{{"result": {passed().model_dump_json()}}}'.encode()
     assert event.test is not None
     await quiet.send("POST", f"/gateway/tests/{event.test.test_id}", report)
     assert (await running).ok
-    assert services.tests.waiting(quiet.id, quiet.instance_id) == []
+    assert await services.tests.waiting(quiet.id, quiet.instance_id) == []
 
 
 async def test_a_gateway_that_does_not_answer_is_said(control: Any, quiet: Machine, monkeypatch: Any) -> None:
     services = control.services
     monkeypatch.setattr("wardgate.control.fleet.probes._MARGIN", 0.0)
     numbers = replace(services.numbers, connection_test=0.01)
-    tests = ConnectionTests(services.fleet, services.hub, services.sources, numbers)
+    where = (services.database, services.fleet, services.hub, services.signals)
+    tests = ConnectionTests(*where, services.sources, numbers, services.vault)
     with services.hub.connected(quiet.id, quiet.instance_id), pytest.raises(ProblemError, match="in time") as caught:
         await tests.run(quiet.id, "quiet", TARGET, CREDENTIALS)
     assert caught.value.problem.code is ProblemCode.GATEWAY_OFFLINE
-    assert tests.waiting(quiet.id, quiet.instance_id) == []
+    assert await tests.waiting(quiet.id, quiet.instance_id) == []
 
 
 async def test_one_that_has_been_away_for_long_is_offline_at_once(control: Any, quiet: Machine) -> None:
@@ -104,15 +105,21 @@ async def test_one_that_is_just_starting_is_waited_for(control: Any, quiet: Mach
     await asyncio.sleep(0.01)
     assert not running.done()
     with services.hub.connected(quiet.id, quiet.instance_id):
-        while not (waiting := services.tests.waiting(quiet.id, quiet.instance_id)):
+        while not (waiting := await services.tests.waiting(quiet.id, quiet.instance_id)):
             await asyncio.sleep(0.001)
         report = f'{{"result": {passed().model_dump_json()}}}'.encode()
         await quiet.send("POST", f"/gateway/tests/{waiting[0].test.test_id}", report)
         assert (await running).ok
 
 
-def test_credentials_are_in_no_representation(control: Any) -> None:
-    from wardgate.control.fleet.probes import _Running
-
-    running = _Running("gw_a", "gwi_a", TestOrder(test_id="t", target=TARGET), CREDENTIALS, None)  # type: ignore[arg-type]
-    assert "database secret" not in repr(running)
+async def test_credentials_are_sealed_while_a_test_runs_and_gone_afterwards(control: Any, quiet: Machine) -> None:
+    services = control.services
+    with services.hub.connected(quiet.id, quiet.instance_id):
+        running = asyncio.ensure_future(services.tests.run(quiet.id, "quiet", TARGET, CREDENTIALS))
+        while not (waiting := await services.tests.waiting(quiet.id, quiet.instance_id)):
+            await asyncio.sleep(0.001)
+        assert b"database secret" not in control.dump()
+        report = f'{{"result": {passed().model_dump_json()}}}'.encode()
+        await quiet.send("POST", f"/gateway/tests/{waiting[0].test.test_id}", report)
+        await running
+    assert await control.count("connection_tests") == 0

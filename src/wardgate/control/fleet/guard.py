@@ -3,15 +3,16 @@
     caller: Annotated[Caller, Depends(operates(Permission.MACHINE_GATEWAY_OPERATE))]
 
 Law: an assertion is about exactly this request, of this minute, by a machine that is enrolled and not revoked, and is
-accepted once. What was used is remembered in this process only, so what was signed before it started is refused: the
-machine signs again. A revoked machine is told so (403) only after its signature was found right; everybody else hears
-the same sentence.
+accepted once, by whichever node. An embedded database has one node, which has in its memory what was used; so what was
+signed before it started is refused, and the machine signs again. A revoked machine is told so (403) only after its
+signature was found right; everybody else hears the same sentence.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from datetime import timedelta
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -71,7 +72,7 @@ class MachineGuard:
             )
             # Only now the body, which may be megabytes.
             assertion.verify_body(claims, await request.body())
-            self._once(claims)
+            await self._once(claims)
         except assertion.SignatureRefusedError as refused:
             raise ProblemError(ProblemCode.NOT_LOGGED_IN, refused.message) from refused
         if owner.revoked_at is not None:
@@ -93,18 +94,28 @@ class MachineGuard:
             assert owner is not None  # a foreign key
             return row, owner
 
-    def _once(self, claims: assertion.Claims) -> None:
+    async def _once(self, claims: assertion.Claims) -> None:
         """Refuse a second use. An entry is kept until the assertion is too old to be accepted anyway."""
+        now = self._sources.now()
+        key, seconds = f"{claims.key_id} {claims.jti}", assertion.LIFETIME + 2 * assertion.SKEW
+        if self._database.address is not None:
+            async with self._database.write(shared=True) as session:
+                if not await store.use_assertion(session, key, now + timedelta(seconds=seconds)):
+                    raise assertion.SignatureRefusedError("replay")
+            return
         if claims.issued_at < self._started_at:
             raise assertion.SignatureRefusedError("before our start")
-        now = self._sources.now().timestamp()
-        while self._seen_until and self._seen_until[0][0] < now:
+        while self._seen_until and self._seen_until[0][0] < now.timestamp():
             self._seen.discard(self._seen_until.popleft()[1])
-        key = f"{claims.key_id} {claims.jti}"
         if key in self._seen:
             raise assertion.SignatureRefusedError("replay")
         self._seen.add(key)
-        self._seen_until.append((now + assertion.LIFETIME + 2 * assertion.SKEW, key))
+        self._seen_until.append((now.timestamp() + seconds, key))
+
+    async def sweep(self) -> None:
+        """Forget what is too old; run now and then."""
+        async with self._database.write() as session:
+            await store.forget_assertions(session, self._sources.now())
 
 
 def _revoked(sentence: str, what: str) -> ProblemError:

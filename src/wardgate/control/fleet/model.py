@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, text
+from sqlalchemy import JSON, ForeignKey, Index, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base
@@ -44,13 +44,18 @@ class GatewayRow(Base):
 
 
 class InstanceRow(Machine, Base):
-    """One instance of a gateway. `advertise` is the address of its direct route, `host` what it calls its machine."""
+    """One instance of a gateway. `advertise` is the address of its direct route, `host` what it calls its machine,
+    `carried` the number of sessions that its last heartbeat listed. Where there are several nodes, its link ends
+    at `link_node`, which says so again before `linked_until`."""
 
     __tablename__ = "gateway_instances"
 
     gateway_id: Mapped[str] = mapped_column(ForeignKey("gateways.id"), index=True)
     advertise: Mapped[str | None] = mapped_column(default=None)
     host: Mapped[str] = mapped_column(default="")
+    carried: Mapped[int] = mapped_column(default=0, server_default="0")
+    link_node: Mapped[str | None] = mapped_column(default=None)
+    linked_until: Mapped[datetime | None] = mapped_column(default=None)
 
 
 class RelayRow(Machine, Base):
@@ -77,3 +82,28 @@ class EnrolmentTokenRow(Base):
     sealed_secret: Mapped[bytes]
     expires_at: Mapped[datetime]
     used_at: Mapped[datetime | None] = mapped_column(default=None)
+
+
+class AssertionRow(Base):
+    """A signed request that was accepted: by any node once. Kept until it is too old to be accepted anyway."""
+
+    __tablename__ = "used_assertions"
+    __table_args__ = (Index(None, "until"),)
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    until: Mapped[datetime]
+
+
+class ConnectionTestRow(Base):
+    """A connection test that somebody waits for. Deleted by whoever waited; the sealed credentials go with it."""
+
+    __tablename__ = "connection_tests"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    gateway_id: Mapped[str] = mapped_column(index=True)
+    instance_id: Mapped[str | None]
+    order: Mapped[dict[str, Any]]
+    sealed_credentials: Mapped[bytes | None]
+    handed: Mapped[list[Any]]  # instances that have the credentials
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    expires_at: Mapped[datetime]

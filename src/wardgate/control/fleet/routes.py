@@ -127,7 +127,7 @@ def build_machines(
 
         async def lines() -> AsyncIterator[str]:
             with hub.connected(caller.id, caller.instance_id) as link:
-                for event in tests.waiting(caller.id, caller.instance_id):
+                for event in await tests.waiting(caller.id, caller.instance_id):
                     link.push(event)
                 async for line in link.lines(stopping):
                     yield line
@@ -150,12 +150,12 @@ def build_machines(
     @router.post("/gateway/tests/{test_id}/secrets")
     async def test_secrets(test_id: str, body: TestSecretsRequest, caller: GatewayCaller) -> TestSecrets:
         """The credentials of a connection test, sealed to this gateway, once."""
-        return tests.secrets(caller.id, caller.instance_id, test_id, body.public_key)
+        return await tests.secrets(caller.id, caller.instance_id, test_id, body.public_key)
 
     @router.post("/gateway/tests/{test_id}", status_code=204)
     async def report_test(test_id: str, body: TestReport, caller: GatewayCaller) -> None:
         """What a connection test found."""
-        tests.report(caller.id, caller.instance_id, test_id, body.result)
+        await tests.report(caller.id, caller.instance_id, test_id, body.result)
 
     @router.post("/relay/config")
     async def relay_config(body: RelayConfigRequest, caller: RelayCaller) -> RelayConfig:

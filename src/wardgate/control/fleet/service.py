@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
@@ -47,6 +49,8 @@ _ROUTE_KEY_BYTES = 32
 _STARTING = timedelta(seconds=60)  # a gateway that is this new may still be on its way
 _STARTING_WAIT = 10.0
 _RELAY_KEPT = timedelta(hours=1)
+_LOOK_AGAIN = 0.5
+_LINK_KEPT = timedelta(seconds=15)
 
 
 class FleetService:
@@ -63,7 +67,9 @@ class FleetService:
         projects: ProjectService,
         enrolment: Enrolment,
         hub: LinkHub,
+        node: str,
     ) -> None:
+        self._node = node
         self._database = database
         self._audit_log = audit_log
         self._sources = sources
@@ -74,8 +80,7 @@ class FleetService:
         self._enrolment = enrolment
         self._hub = hub
         self._started_at = sources.now()
-        self._carried: dict[str, int] = {}  # sessions by instance, as its last heartbeat listed them
-        self._presence = Presence(self._is_online, lambda row: self._carried.get(row.id, 0))
+        self._presence = Presence(self._is_online, lambda row: row.carried)
         self.on_revoked: list[Callable[[str, str], Awaitable[None]]] = []
 
     # --- gateways -------------------------------------------------------------------------------------------------
@@ -172,13 +177,13 @@ class FleetService:
 
     async def seen(self, caller: Caller, request: HeartbeatRequest) -> HeartbeatAnswer:
         """A gateway's heartbeat: note it, and answer with what the fleet knows (sessions are access's to add)."""
-        async with self._database.write() as session:
+        async with self._database.write(shared=True) as session:
             row = await session.get(InstanceRow, caller.instance_id)
             assert row is not None
             row.last_seen_at = self._sources.now()
             row.version, row.advertise, row.host = request.version or None, request.advertise, request.host
+            row.carried = len(request.sessions)
             relays = await self._reachable_through(session)
-        self._carried[row.id] = len(request.sessions)
         return HeartbeatAnswer(relays=relays, certificate_expires_at=row.certificate_expires_at)
 
     async def _reachable_through(self, session: AsyncSession) -> list[RelayAddress]:
@@ -201,16 +206,45 @@ class FleetService:
         if any(self._is_online(each) for each in instances):
             return True
         if wait and self._may_be_starting(instances):
-            return await self._hub.wait_linked(gateway_id, _STARTING_WAIT)
+            return await self._wait_linked(gateway_id)
         return False
+
+    async def _wait_linked(self, gateway_id: str) -> bool:
+        """Whether an instance comes soon, to this node or, where there are others, to one of them."""
+        if self._database.address is None:
+            return await self._hub.wait_linked(gateway_id, _STARTING_WAIT)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _STARTING_WAIT
+        while loop.time() < until:
+            if await self._hub.wait_linked(gateway_id, _LOOK_AGAIN):
+                return True
+            async with self._database.read() as session:
+                instances = await self._usable(session, gateway_id) or []
+            if any(self._is_linked(each) for each in instances):
+                return True
+        return False
+
+    async def keep_links(self) -> None:
+        """Say which links end at this node, so that the others know; run every few seconds, and when one changes."""
+        if self._database.address is None:
+            return
+        self._hub.changed.clear()
+        until = self._sources.now() + _LINK_KEPT
+        async with self._database.write(shared=True) as session:
+            await store.note_links(session, self._node, sorted(self._hub.linked()), until)
 
     async def instance_online(self, gateway_id: str) -> str | None:
         """An instance that is online: the one that was seen last."""
         async with self._database.read() as session:
             instances = await self._usable(session, gateway_id) or []
-        online = [each for each in instances if self._hub.is_linked(gateway_id, each.id)]
+        online = [each for each in instances if self._is_linked(each)]
         newest = max(online, key=lambda each: each.last_seen_at or each.created_at, default=None)
         return None if newest is None else newest.id
+
+    async def instance_linked(self, session: AsyncSession, instance_id: str) -> bool:
+        """Whether an instance's control link is up, at whichever node."""
+        row = await session.get(InstanceRow, instance_id)
+        return row is not None and self._is_linked(row)
 
     async def _usable(self, session: AsyncSession, gateway_id: str) -> list[InstanceRow] | None:
         """The instances that are not revoked; None if the gateway is, or is not there."""
@@ -229,7 +263,14 @@ class FleetService:
 
     def _is_online(self, row: InstanceRow) -> bool:
         lately = row.last_seen_at is not None and row.last_seen_at > self._alive_since()
-        return lately and self._hub.is_linked(row.gateway_id, row.id)
+        return lately and self._is_linked(row)
+
+    def _is_linked(self, row: InstanceRow) -> bool:
+        """Whether its control link is up: at this node, or at another that says so."""
+        if self._hub.is_linked(row.gateway_id, row.id):
+            return True
+        elsewhere = row.link_node not in (None, self._node)
+        return elsewhere and row.linked_until is not None and row.linked_until > self._sources.now()
 
     def order_end(self, gateway_id: str, order: SessionOrder) -> None:
         """Tell a gateway to end a session: all of its instances, because who serves it may have changed just now."""
@@ -267,7 +308,7 @@ class FleetService:
 
     async def create_relay(self, actor: Actor, name: str) -> RelayCreated:
         """A new relay with its token; ProblemError `conflict`."""
-        if name == _EMBEDDED:
+        if name == _EMBEDDED or name.startswith(f"{_EMBEDDED}-"):
             raise ProblemError(ProblemCode.CONFLICT, f"The name {name} is kept for the relay of server run.")
         async with self._database.write() as session:
             if await store.relay_by_name(session, name) is not None:
@@ -316,11 +357,18 @@ class FleetService:
         return self._describe_relay(row)
 
     async def embedded_relay_token(self, address: str) -> str:
-        """A fresh token for the relay that `server run` starts; the same relay each time, under another key."""
+        """A fresh token for the relay that `server run` starts; the same relay each time, under another key.
+
+        Where there are several nodes, each has its own, known by its address.
+        """
+        alone = self._database.address is None
         async with self._database.write() as session:
-            row = await store.embedded_relay(session)
+            row = await store.embedded_relay(session, None if alone else address)
             if row is None:
-                row = await self._add_relay(session, _EMBEDDED, embedded=True)
+                name = _EMBEDDED
+                if await store.relay_by_name(session, name) is not None:
+                    name = f"{_EMBEDDED}-{hashlib.sha256(address.encode()).hexdigest()[:8]}"
+                row = await self._add_relay(session, name, embedded=True)
                 details = {"name": row.name, "embedded": True}
                 await self._audit_log.append(session, SYSTEM, Event.RELAY_CREATED, row.id, details=details)
             row.address = address

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TypeAlias
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, delete, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from .model import EnrolmentTokenRow, GatewayRow, InstanceRow, RelayRow
+from .model import AssertionRow, EnrolmentTokenRow, GatewayRow, InstanceRow, RelayRow
 
 MachineRow: TypeAlias = InstanceRow | RelayRow
 _RELAY = "rly_"
@@ -56,9 +57,11 @@ async def relay_by_name(session: AsyncSession, name: str, *, revoked: bool = Fal
     return found
 
 
-async def embedded_relay(session: AsyncSession) -> RelayRow | None:
-    """The relay of `server run`, if it has not been revoked."""
-    query = select(RelayRow).where(RelayRow.embedded, RelayRow.revoked_at.is_(None))
+async def embedded_relay(session: AsyncSession, address: str | None) -> RelayRow | None:
+    """The relay of `server run`, if it has not been revoked; of the node that has it at `address`, if that is given."""
+    query = select(RelayRow).where(RelayRow.embedded.is_(True), RelayRow.revoked_at.is_(None))
+    if address is not None:
+        query = query.where(RelayRow.address == address)
     found: RelayRow | None = await session.scalar(query.limit(1))
     return found
 
@@ -123,3 +126,24 @@ async def void_tokens(session: AsyncSession, machine_id: str, now: datetime) -> 
         .where(EnrolmentTokenRow.machine_id == machine_id, EnrolmentTokenRow.used_at.is_(None))
         .values(used_at=now)
     )
+
+
+async def use_assertion(session: AsyncSession, key: str, until: datetime) -> bool:
+    """Note a signed request; False if it was used before. One statement on PostgreSQL, where nodes may race."""
+    statement = upsert(AssertionRow).values(key=key, until=until).on_conflict_do_nothing()
+    return (await session.execute(statement.returning(AssertionRow.key))).first() is not None
+
+
+async def forget_assertions(session: AsyncSession, now: datetime) -> None:
+    """Delete what is too old to be accepted anyway."""
+    await session.execute(delete(AssertionRow).where(AssertionRow.until < now))
+
+
+async def note_links(session: AsyncSession, node: str, instance_ids: Iterable[str], until: datetime) -> None:
+    """These instances are linked to the node, and no others."""
+    held = list(instance_ids)
+    for statement in (
+        update(InstanceRow).where(InstanceRow.link_node == node, InstanceRow.id.not_in(held)).values(linked_until=None),
+        update(InstanceRow).where(InstanceRow.id.in_(held)).values(link_node=node, linked_until=until),
+    ):
+        await session.execute(statement.execution_options(synchronize_session=False))

@@ -33,6 +33,10 @@ class Vault:
         self._sources = sources
         self._keys: dict[str, Secret] = {}
 
+    def master_ids(self) -> list[str]:
+        """The ids of the master keys that this process has."""
+        return list(self._masters)
+
     async def seal(
         self, session: AsyncSession, project_id: str | None, table: str, row: str, column: str, plaintext: bytes
     ) -> bytes:
