@@ -16,6 +16,21 @@ depends_on = None
 def upgrade() -> None:
     """To this version."""
     op.create_table(
+        "connection_tests",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("gateway_id", sa.String(), nullable=False),
+        sa.Column("instance_id", sa.String(), nullable=True),
+        sa.Column("order", sa.JSON(), nullable=False),
+        sa.Column("sealed_credentials", sa.LargeBinary(), nullable=True),
+        sa.Column("handed", sa.JSON(), nullable=False),
+        sa.Column("result", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_connection_tests")),
+    )
+    with op.batch_alter_table("connection_tests", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_connection_tests_gateway_id"), ["gateway_id"], unique=False)
+
+    op.create_table(
         "device_requests",
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("flow", sa.Enum("browser", "code", name="flow", native_enum=False, length=64), nullable=False),
@@ -56,6 +71,36 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_groups_name")),
     )
     op.create_table(
+        "job_leases",
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("node", sa.String(), nullable=False),
+        sa.Column("until", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_job_leases")),
+    )
+    op.create_table(
+        "node_signals",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=True), nullable=False),
+        sa.Column("node", sa.String(), nullable=False),
+        sa.Column("topic", sa.String(), nullable=False),
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("body", sa.JSON(), nullable=False),
+        sa.Column("sent_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_node_signals")),
+    )
+    with op.batch_alter_table("node_signals", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_node_signals_sent_at"), ["sent_at"], unique=False)
+
+    op.create_table(
+        "nodes",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("host", sa.String(), nullable=False),
+        sa.Column("version", sa.String(), nullable=False),
+        sa.Column("master_keys", sa.JSON(), nullable=False),
+        sa.Column("started_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("seen_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_nodes")),
+    )
+    op.create_table(
         "service_spent_tokens",
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
@@ -78,6 +123,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_services")),
         sa.UniqueConstraint("name", name=op.f("uq_services_name")),
     )
+    op.create_table(
+        "used_assertions",
+        sa.Column("key", sa.String(), nullable=False),
+        sa.Column("until", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_used_assertions")),
+    )
+    with op.batch_alter_table("used_assertions", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_used_assertions_until"), ["until"], unique=False)
+
     op.create_table(
         "group_members",
         sa.Column("group_id", sa.String(), nullable=False),
@@ -266,6 +320,13 @@ def upgrade() -> None:
     with op.batch_alter_table("stream_positions", schema=None) as batch_op:
         batch_op.create_index("ix_stream_positions_waiting", ["stream_id", "waiting", "since"], unique=False)
 
+    with op.batch_alter_table("gateway_instances", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("carried", sa.Integer(), server_default="0", nullable=False))
+        batch_op.add_column(sa.Column("link_node", sa.String(), nullable=True))
+        batch_op.add_column(
+            sa.Column("linked_until", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True)
+        )
+
     with op.batch_alter_table("mfa_challenges", schema=None) as batch_op:
         batch_op.add_column(
             sa.Column(
@@ -368,6 +429,11 @@ def downgrade() -> None:
         batch_op.drop_column("what")
         batch_op.drop_column("purpose")
 
+    with op.batch_alter_table("gateway_instances", schema=None) as batch_op:
+        batch_op.drop_column("linked_until")
+        batch_op.drop_column("link_node")
+        batch_op.drop_column("carried")
+
     with op.batch_alter_table("stream_positions", schema=None) as batch_op:
         batch_op.drop_index("ix_stream_positions_waiting")
 
@@ -403,13 +469,27 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_group_members_user_id"))
 
     op.drop_table("group_members")
+    with op.batch_alter_table("used_assertions", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_used_assertions_until"))
+
+    op.drop_table("used_assertions")
     op.drop_table("services")
     with op.batch_alter_table("service_spent_tokens", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_service_spent_tokens_expires_at"))
 
     op.drop_table("service_spent_tokens")
+    op.drop_table("nodes")
+    with op.batch_alter_table("node_signals", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_node_signals_sent_at"))
+
+    op.drop_table("node_signals")
+    op.drop_table("job_leases")
     op.drop_table("groups")
     with op.batch_alter_table("device_requests", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_device_requests_expires_at"))
 
     op.drop_table("device_requests")
+    with op.batch_alter_table("connection_tests", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_connection_tests_gateway_id"))
+
+    op.drop_table("connection_tests")
