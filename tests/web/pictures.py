@@ -1,0 +1,39 @@
+"""Pictures of pages for the documentation: light and dark, on a desktop and on a phone.
+
+They are written only with WARDGATE_PICTURES=1; without it, `picture` still looks at the page in all four ways, so that a
+page that breaks on a phone or in the dark fails its test.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from playwright.async_api import Page, ViewportSize
+
+from .conftest import accessible
+
+FOLDER = Path(__file__).parents[2] / "docs/img/web"
+SCREENS: dict[str, ViewportSize] = {
+    "desktop": {"width": 1280, "height": 800},
+    "phone": {"width": 390, "height": 844},
+}
+WRITTEN = os.environ.get("WARDGATE_PICTURES") == "1"
+
+
+async def picture(page: Page, name: str, *, full: bool = False) -> None:
+    """`name-{light,dark}-{desktop,phone}.png` of the page as it is, each looked at by axe-core first."""
+    before = page.viewport_size
+    for screen, size in SCREENS.items():
+        await page.set_viewport_size(size)
+        for theme in ("light", "dark"):
+            await page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
+            await page.evaluate("document.fonts.ready")
+            await accessible(page)
+            if WRITTEN:
+                FOLDER.mkdir(parents=True, exist_ok=True)
+                path = FOLDER / f"{name}-{theme}-{screen}.png"
+                await page.screenshot(path=path, full_page=full, animations="disabled", caret="hide")
+    await page.emulate_media(color_scheme=None, reduced_motion=None)
+    if before is not None:
+        await page.set_viewport_size(before)
