@@ -17,7 +17,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 import pytest_asyncio
 import uvicorn
@@ -36,6 +38,7 @@ from wardgate.testing import servers
 
 from ..conftest import need
 from ..control.conftest import ADMIN_EMAIL, ORIGIN, PASSWORD, Clock, Control
+from ..control.machines import Machine
 
 _LAUNCH_S = 60.0
 
@@ -186,3 +189,51 @@ def listen(tab: Page) -> list[str]:
     tab.on("console", on_console)
     tab.on("pageerror", lambda error: said.append(f"exception: {error}"))
     return said
+
+
+@dataclass
+class Shop:
+    """The project `shop` with the gateway `near-db`, online, which answers connection tests with `machine.verdict`."""
+
+    web: Web
+    project_id: str
+    machine: Machine
+    api: httpx2.AsyncClient
+
+    @property
+    def url(self) -> str:
+        """The project's pages."""
+        return f"{self.web.url}/projects/{self.project_id}"
+
+    async def resource(self, name: str, **changes: Any) -> dict[str, Any]:
+        """A resource that was saved through the API."""
+        body = {"name": name, "gateway": "near-db", "connection_string": f"mongodb://{name}.internal:27017"}
+        path = f"/api/v1/projects/{self.project_id}/resources"
+        return await self._made(await self.api.post(path, json={**body, **changes}))
+
+    async def account(self, resource: str, name: str, **changes: Any) -> dict[str, Any]:
+        """An account that was saved through the API."""
+        path = f"/api/v1/projects/{self.project_id}/resources/{resource}/accounts"
+        body = {"name": name, "username": name.replace("-", "_"), "password": "database secret"}
+        return await self._made(await self.api.post(path, json={**body, **changes}))
+
+    @staticmethod
+    async def _made(answer: httpx2.Response) -> dict[str, Any]:
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def shop(web: Web) -> AsyncIterator[Shop]:
+    """A project with a gateway."""
+    async with await web.control.login(ADMIN_EMAIL) as api:
+        project = (await api.post("/api/v1/projects", json={"name": "shop"})).json()["id"]
+        created = await api.post(f"/api/v1/projects/{project}/gateways", json={"name": "near-db"})
+        machine = await Machine.join(web.control, created.json())
+        serving = asyncio.create_task(machine.serve())
+        while not web.control.services.hub.is_linked(machine.id):
+            await asyncio.sleep(0)
+        yield Shop(web, project, machine, api)
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)

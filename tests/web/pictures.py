@@ -1,7 +1,7 @@
 """Pictures of pages for the documentation: light and dark, on a desktop and on a phone.
 
-They are written only with WARDGATE_PICTURES=1; without it, `picture` still looks at the page in all four ways, so that a
-page that breaks on a phone or in the dark fails its test.
+They are written only with WARDGATE_PICTURES=1; without it, `picture` still looks at the page in all four ways, so that
+a page that breaks on a phone or in the dark fails its test.
 """
 
 from __future__ import annotations

@@ -133,10 +133,18 @@ document.addEventListener("input", (event) => {
     const button = field.form.querySelector("[type=submit]");
     button.disabled = field.value !== field.dataset.mustBe;
   }
-  if (field.matches?.("[data-mirror]")) {
-    for (const target of all(`[data-mirrored="${field.dataset.mirror}"]`)) target.textContent = field.value || field.dataset.empty || "";
-  }
+  if (field.matches?.("[data-mirror]")) mirror(field);
 });
+
+// What is typed stands in the command to copy too, quoted as a shell wants it.
+const quoted = (text) => (/^[\w.,:/@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", `'"'"'`)}'`);
+
+function mirror(field) {
+  const value = field.value.trim() || field.dataset.empty || "";
+  const shown = field.dataset.option ? (value ? ` ${field.dataset.option} ${quoted(value)}` : "") : quoted(value);
+  const whole = field.closest("form, dialog") ?? document;
+  for (const target of all(`[data-mirrored="${field.dataset.mirror}"]`, whole)) target.textContent = shown;
+}
 
 // `data-show-when="field=value|value"`: parts of a form that matter only then; "field" alone: while it is ticked.
 function showWhen(within = document) {
@@ -153,6 +161,7 @@ function showWhen(within = document) {
 // One click, one request: a form that is on its way can't be sent again, and says that it is.
 document.addEventListener("submit", (event) => {
   const form = event.target;
+  if (form.hasAttribute("data-no-submit")) event.preventDefault();
   if (event.defaultPrevented || form.method === "get" || form.hasAttribute("hx-post")) return;
   if (form.dataset.sent) {
     event.preventDefault();
@@ -224,20 +233,40 @@ document.addEventListener("htmx:config:request", (event) => {
   if (token) event.detail.ctx.request.headers["X-CSRF-Token"] = token;
 });
 document.addEventListener("htmx:error", () => toast("The control plane did not answer: is it running?", "bad"));
-document.addEventListener("htmx:after:swap", () => {
+document.addEventListener("htmx:after:swap", (event) => {
   tick();
   showWhen();
+  watch();
+  const dialog = event.detail?.ctx?.sourceElement?.dataset?.thenDialog;
+  if (dialog) document.getElementById(dialog).showModal();
 });
 
 // --- live parts ----------------------------------------------------------------------------------------------------
-// <div data-live="/…/events" data-live-get="/…?">: an event there fetches the part again (hx-get does the rest).
-for (const part of all("[data-live]")) {
-  const source = new EventSource(part.dataset.live);
-  source.addEventListener("changed", () => htmx.trigger(part, "changed"));
-  source.addEventListener("error", () => part.classList.add("is-stale"));
-  source.addEventListener("open", () => part.classList.remove("is-stale"));
-  window.addEventListener("pagehide", () => source.close());
+// <div data-live="/…/events" hx-get="…" hx-trigger="changed" hx-select="…">: an event there has the part fetched again.
+const sources = new Map(); // one stream for each address, however many parts listen to it
+
+function watch() {
+  const wanted = new Set(all("[data-live]").map((part) => part.dataset.live));
+  for (const [address, source] of sources) {
+    if (wanted.has(address)) continue;
+    source.close();
+    sources.delete(address);
+  }
+  for (const address of wanted) {
+    if (sources.has(address)) continue;
+    const source = new EventSource(address);
+    const parts = () => all(`[data-live="${CSS.escape(address)}"]`);
+    source.addEventListener("changed", () => parts().forEach((part) => htmx.trigger(part, "changed")));
+    source.addEventListener("error", () => parts().forEach((part) => part.classList.add("is-stale")));
+    source.addEventListener("open", () => parts().forEach((part) => part.classList.remove("is-stale")));
+    sources.set(address, source);
+  }
 }
+window.addEventListener("pagehide", () => {
+  for (const source of sources.values()) source.close();
+  sources.clear();
+});
+window.addEventListener("pageshow", watch);
 
 window.wardgate = { toast, lasting, relative };
 tick();

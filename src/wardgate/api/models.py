@@ -15,6 +15,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
 from ..ids import NAME_PATTERN
+from .problems import FieldError
 from .webauthn import PasskeyAssertion
 
 Name = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$", max_length=63)]
@@ -187,6 +188,28 @@ class ResourceUpdate(Request):
     ssl: bool | None = None
     reject_unauthorized: bool | None = None
     ca_certificate: str | None = Field(default=None, max_length=256 * 1024)
+    if_updated_at: datetime | None = Field(
+        default=None, description="Refuse with `conflict` if it was changed since it had that `updated_at`."
+    )
+
+
+class ResourceDraft(Request):
+    """A resource form that is not saved: to look at, or to try."""
+
+    gateway: Name
+    connection_string: str = Field(min_length=1, max_length=4096)
+    database: str = Field(default="admin", min_length=1, max_length=63)
+    ssl: bool = True
+    reject_unauthorized: bool = True
+    ca_certificate: str | None = Field(default=None, max_length=256 * 1024)
+
+
+class DraftCheck(BaseModel):
+    """What can be said of a draft without reaching for the database."""
+
+    hosts: list[str] = Field(description="Where it leads; empty where it is not understood.")
+    errors: list[FieldError]
+    notices: list[str]
 
 
 class HopKind(StrEnum):
@@ -296,6 +319,9 @@ class AccountUpdate(Request):
     max_duration: str | None = Field(default=None, max_length=32)
     idle_timeout: str | None = Field(default=None, max_length=32)
     max_sessions: int | None = Field(default=None, ge=1, le=10_000)
+    if_updated_at: datetime | None = Field(
+        default=None, description="Refuse with `conflict` if it was changed since it had that `updated_at`."
+    )
 
 
 class Account(BaseModel):

@@ -170,6 +170,10 @@ class FleetService:
             raise not_found(f"gateway {name[:63]} in this project")
         return row
 
+    async def gateways_like(self, session: AsyncSession, project_id: str, text: str) -> list[str]:
+        """The ids of a project's gateways whose name has `text` in it."""
+        return await store.gateways_like(session, project_id, text)
+
     async def gateway_name(self, session: AsyncSession, gateway_id: str) -> str:
         """What a gateway is called."""
         row = await session.get(GatewayRow, gateway_id)

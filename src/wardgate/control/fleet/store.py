@@ -147,3 +147,9 @@ async def note_links(session: AsyncSession, node: str, instance_ids: Iterable[st
         update(InstanceRow).where(InstanceRow.id.in_(held)).values(link_node=node, linked_until=until),
     ):
         await session.execute(statement.execution_options(synchronize_session=False))
+
+
+async def gateways_like(session: AsyncSession, project_id: str, text: str) -> list[str]:
+    """The ids of a project's gateways whose name has `text` in it."""
+    found = GatewayRow.name.contains(text.lower(), autoescape=True)
+    return list(await session.scalars(select(GatewayRow.id).where(GatewayRow.project_id == project_id, found)))

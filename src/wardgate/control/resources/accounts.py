@@ -143,6 +143,7 @@ class AccountService:
         async with self._database.read() as session:
             row, account = await self._find(session, actor, project_id, resource, name, permission)
             seen = account.updated_at
+            _is_unchanged(account, body.if_updated_at or seen)
             if login_changes:  # no secret leaves the vault for a new description
                 login = await open_login(session, self._vault, account)
         if login is not None:
@@ -153,7 +154,7 @@ class AccountService:
             await self._same_target(session, row)
             row, account = await self._find(session, actor, project_id, resource, name, permission)
             before = _facts(account, row.name)
-            if login is not None:
+            if login is not None or body.if_updated_at is not None:
                 _is_unchanged(account, seen)
             for field, value in changes.items():
                 setattr(account, field, value)
@@ -245,15 +246,19 @@ class AccountService:
 
 
 def _is_unchanged(account: AccountRow, seen: datetime) -> None:
-    """The login was opened a while ago, before its test: what was saved meanwhile must not be undone by it."""
+    """What was saved since it was read (its login opened, its form shown) must not be undone by what is saved now."""
     if account.updated_at != seen:
-        raise ProblemError(ProblemCode.CONFLICT, f"The account {account.name} was changed meanwhile: try again.")
+        raise ProblemError(
+            ProblemCode.CONFLICT,
+            f"The account {account.name} was changed by somebody else meanwhile: look at it again.",
+            context={"updated_at": account.updated_at.isoformat()},
+        )
 
 
 def _changes(body: AccountUpdate) -> dict[str, Any]:
     """The columns to set, by name, but for those of the login."""
     changes: dict[str, Any] = {}
-    for field in body.model_fields_set:
+    for field in body.model_fields_set - {"if_updated_at"}:
         value = getattr(body, field)
         if value is None and field not in _NULLABLE:
             raise ProblemError(

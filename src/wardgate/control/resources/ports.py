@@ -29,6 +29,9 @@ class Gateways(Protocol):
     async def find_gateway(self, session: AsyncSession, project_id: str, name: str) -> GatewayFacts:
         """The usable gateway of that name; ProblemError `not_found`."""
 
+    async def gateways_like(self, session: AsyncSession, project_id: str, text: str) -> list[str]:
+        """The ids of a project's gateways whose name has `text` in it."""
+
     async def gateway_name(self, session: AsyncSession, gateway_id: str) -> str:
         """What a gateway is called."""
 

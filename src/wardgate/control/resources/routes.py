@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query
 
@@ -10,27 +10,46 @@ from ...api.models import (
     Account,
     AccountCreate,
     AccountUpdate,
+    DraftCheck,
     Page,
     Resource,
     ResourceCreate,
+    ResourceDraft,
     ResourceUpdate,
     TestResult,
 )
 from ..identity import Actor, Permission, requires
 from ..paging import Paging, paging
 from .accounts import AccountService
-from .service import ResourceService
+from .service import Listing, ResourceService
 
 _NoTest = Annotated[bool, Query(description="Save without a connection test.")]
 _Paging = Annotated[Paging, Depends(paging)]
 
 
 def build(resources: ResourceService, accounts: AccountService) -> APIRouter:
-    """The routes below `/projects/{project_id}/resources`."""
+    """The routes below `/projects/{project_id}/resources`, and those of drafts."""
     router = APIRouter(prefix="/projects/{project_id}/resources")
     _resources(router, resources)
     _accounts(router, accounts)
-    return router
+    whole = APIRouter()
+    _drafts(whole, resources)
+    whole.include_router(router)
+    return whole
+
+
+def _drafts(router: APIRouter, resources: ResourceService) -> None:
+    may = requires(Permission.PROJECT_RESOURCE_CREATE)
+
+    @router.post("/projects/{project_id}/resource-checks", tags=["resources"], dependencies=[Depends(may)])
+    async def check_resource(project_id: str, body: ResourceDraft) -> DraftCheck:
+        """Look at a resource form without trying it."""
+        return resources.drafts.check(body)
+
+    @router.post("/projects/{project_id}/resource-tests", tags=["resources"])
+    async def try_resource(project_id: str, body: ResourceDraft, actor: Annotated[Actor, Depends(may)]) -> TestResult:
+        """Try every hop of a resource form without saving it."""
+        return await resources.drafts.attempt(actor, project_id, body)
 
 
 def _resources(router: APIRouter, resources: ResourceService) -> None:
@@ -49,9 +68,11 @@ def _resources(router: APIRouter, resources: ResourceService) -> None:
         project_id: str,
         actor: Annotated[Actor, Depends(requires(Permission.RESOURCE_DETAILS_READ, within=True))],
         page: _Paging,
+        q: Annotated[str, Query(max_length=200, description="In the name, the connection string or the gateway.")] = "",
+        sort: Annotated[Literal["created", "name"], Query()] = "created",
     ) -> Page[Resource]:
         """The resources that you see."""
-        return await resources.list_visible(actor, project_id, page)
+        return await resources.list_visible(actor, project_id, page, Listing(q.strip(), sort == "name"))
 
     @router.get("/{resource}", tags=["resources"])
     async def get_resource(

@@ -8,6 +8,7 @@ verified) drops them all, and each account asks for its own again.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -22,22 +23,21 @@ from ..identity.permissions import Permission
 from ..paging import Paging, page_of
 from ..projects import ProjectService
 from ..sources import Sources
-from . import authorities, store
-from .connection_string import Form, check_database, parse
+from . import store
+from .connection_string import Form, parse
 from .describe import UNTESTED, describe_resource, security_warnings
+from .drafts import Draft, ResourceDrafts
 from .model import ResourceRow
 from .ports import GatewayFacts, Gateways, Tester, must_pass
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A filled-in form that was understood."""
+class Listing:
+    """Which of a project's resources: `q` stands in the name, the connection string or the gateway's name; `by_name`
+    sorts by name, and the cursor is one then."""
 
-    gateway: GatewayFacts
-    connection_string: str
-    form: Form
-    target: MongoTarget
-    notices: list[str]
+    q: str = ""
+    by_name: bool = False
 
 
 class ResourceService:
@@ -58,6 +58,7 @@ class ResourceService:
         self._projects = projects
         self._gateways = gateways
         self._tester = tester
+        self.drafts = ResourceDrafts(database, sources, gateways, tester)
 
     # --- finding --------------------------------------------------------------------------------------------------
 
@@ -73,14 +74,32 @@ class ResourceService:
             actor.require(permission, scope, what=f"resource {name[:63]} in this project")
         return row
 
-    async def list_visible(self, actor: Actor, project_id: str, paging: Paging) -> Page[Resource]:
+    async def list_visible(
+        self, actor: Actor, project_id: str, paging: Paging, listing: Listing = Listing()
+    ) -> Page[Resource]:
         """A project's resources that the actor sees."""
         only = _visible_ids(actor, project_id)
         async with self._database.read() as session:
             await self._projects.must_exist(session, project_id)
-            rows = await store.resources(session, project_id, only, after=paging.after, limit=paging.limit + 1)
-            names = {row.gateway_id: await self._gateways.gateway_name(session, row.gateway_id) for row in rows}
-        return page_of(rows, paging, lambda row: describe_resource(row, names[row.gateway_id]), lambda row: row.id)
+            gateways = await self._gateways.gateways_like(session, project_id, listing.q) if listing.q else []
+            rows = await store.resources(
+                session,
+                project_id,
+                only,
+                after=paging.after,
+                limit=paging.limit + 1,
+                q=listing.q,
+                gateways=gateways,
+                by_name=listing.by_name,
+            )
+            ids = dict.fromkeys(row.gateway_id for row in rows)
+            names = {gateway_id: await self._gateways.gateway_name(session, gateway_id) for gateway_id in ids}
+        return page_of(
+            rows,
+            paging,
+            lambda row: describe_resource(row, names[row.gateway_id]),
+            lambda row: row.name if listing.by_name else row.id,
+        )
 
     async def get(self, actor: Actor, project_id: str, name: str) -> Resource:
         """One resource."""
@@ -97,7 +116,7 @@ class ResourceService:
             await self._projects.must_exist(session, project_id)
             await self._name_is_free(session, project_id, body.name)
             gateway = await self._gateways.find_gateway(session, project_id, body.gateway)
-        draft = self._draft(gateway, body.connection_string, form)
+        draft = self.drafts.understand(gateway, body.connection_string, form)
         result = None if no_test else await self._try(draft)
         now = self._sources.now()
         row = ResourceRow(
@@ -122,11 +141,13 @@ class ResourceService:
         """Change the fields that were set, if the test of the whole passes."""
         async with self._database.read() as session:
             row = await self._editable(session, actor, project_id, name, Permission.RESOURCE_DETAILS_UPDATE)
+            _must_be_as_seen(row, body.if_updated_at)
             gateway = await self._gateway_for(session, row, body.gateway)
         draft = self._changed(row, gateway, body)
         result = None if no_test else await self._try(draft)
         async with self._database.write() as session:
             row = await self._editable(session, actor, project_id, name, Permission.RESOURCE_DETAILS_UPDATE)
+            _must_be_as_seen(row, body.if_updated_at)
             elsewhere = _leads_elsewhere(row, draft)
             before = _facts(row, await self._gateways.gateway_name(session, row.gateway_id))
             _fill(row, draft)
@@ -182,7 +203,7 @@ class ResourceService:
 
     def _changed(self, row: ResourceRow, gateway: GatewayFacts, body: ResourceUpdate) -> Draft:
         """The form as it is after the change."""
-        given = {name: getattr(body, name) for name in body.model_fields_set}
+        given = {name: getattr(body, name) for name in body.model_fields_set - {"if_updated_at"}}
         for name, value in given.items():
             if value is None and name != "ca_certificate":
                 raise ProblemError(
@@ -192,17 +213,10 @@ class ResourceService:
                 )
         text = given.pop("connection_string", row.connection_string)
         given.pop("gateway", None)
-        return self._draft(gateway, text, replace(form_of(row), **given))
-
-    def _draft(self, gateway: GatewayFacts, text: str, form: Form) -> Draft:
-        if form.ca_certificate is not None:
-            form = replace(form, ca_certificate=authorities.check(form.ca_certificate, self._sources.now()))
-        check_database(form.database)
-        target, notices = parse(text, form)
-        return Draft(gateway, text.strip(), form, target, notices)
+        return self.drafts.understand(gateway, text, replace(form_of(row), **given))
 
     async def _try(self, draft: Draft) -> TestResult:
-        result = await self._tester.run(draft.gateway.id, draft.gateway.name, draft.target, None)
+        result = await self.drafts.run(draft)
         must_pass(result)
         return result
 
@@ -214,6 +228,16 @@ class ResourceService:
         self, session: AsyncSession, actor: Actor, event: Event, row: ResourceRow, details: dict[str, object]
     ) -> None:
         await self._audit_log.append(session, actor.cause, event, row.id, project_id=row.project_id, details=details)
+
+
+def _must_be_as_seen(row: ResourceRow, seen: datetime | None) -> None:
+    """Two people at once: the second is told, and overwrites nothing unseen."""
+    if seen is not None and row.updated_at != seen:
+        raise ProblemError(
+            ProblemCode.CONFLICT,
+            f"The resource {row.name} was changed by somebody else meanwhile: look at it again.",
+            context={"updated_at": row.updated_at.isoformat()},
+        )
 
 
 def scope_of(row: ResourceRow) -> Scope:

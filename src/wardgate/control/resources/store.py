@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from .model import AccountRow, ResourceRow
@@ -18,14 +18,33 @@ async def resource_by_name(session: AsyncSession, project_id: str, name: str) ->
 
 
 async def resources(
-    session: AsyncSession, project_id: str, only: frozenset[str] | None, *, after: str | None, limit: int
+    session: AsyncSession,
+    project_id: str,
+    only: frozenset[str] | None,
+    *,
+    after: str | None,
+    limit: int,
+    q: str = "",
+    gateways: Sequence[str] = (),
+    by_name: bool = False,
 ) -> Sequence[ResourceRow]:
-    """A project's resources by id, of those in `only` (None: of all)."""
-    query = select(ResourceRow).where(ResourceRow.project_id == project_id).order_by(ResourceRow.id).limit(limit)
+    """A project's resources by id or name, of those in `only` (None: of all) with `q` in name or connection string, or
+    at one of `gateways`."""
+    key = ResourceRow.name if by_name else ResourceRow.id
+    query = select(ResourceRow).where(ResourceRow.project_id == project_id).order_by(key).limit(limit)
     if only is not None:
         query = query.where(ResourceRow.id.in_(only))
+    if q:
+        text = q.lower()
+        query = query.where(
+            or_(
+                ResourceRow.name.contains(text, autoescape=True),
+                func.lower(ResourceRow.connection_string).contains(text, autoescape=True),
+                ResourceRow.gateway_id.in_(gateways),
+            )
+        )
     if after is not None:
-        query = query.where(ResourceRow.id > after)
+        query = query.where(key > after)
     return list(await session.scalars(query))
 
 

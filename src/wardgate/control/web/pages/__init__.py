@@ -12,10 +12,14 @@ from typing import Final
 from fastapi import APIRouter
 
 from ..site import Site
-from . import devices, home, sign_in
+from . import accounts, devices, gateways, home, requests, resources, sign_in
 
 ALL: Final[tuple[Callable[[Site], APIRouter], ...]] = (
     sign_in.build,
     home.build,
     devices.build,
+    resources.build,
+    accounts.build,
+    requests.build,
+    gateways.build,
 )
