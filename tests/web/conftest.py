@@ -25,6 +25,8 @@ import pytest_asyncio
 import uvicorn
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
 
+from wardgate.api.machine import TestOrder
+from wardgate.api.models import Hop, HopKind, TestResult
 from wardgate.control.db import Base, Database
 from wardgate.control.db.engine import sqlite_url
 from wardgate.control.identity.passwords import Cost, PasswordHasher
@@ -191,6 +193,26 @@ def listen(tab: Page) -> list[str]:
     return said
 
 
+def _reachable(order: TestOrder) -> TestResult:
+    """What a gateway says of a replica set that is well, host by host."""
+    hops = []
+    for host, port in order.target.hosts:
+        said = {
+            HopKind.DNS: (2.4, "10.20.0.11"),
+            HopKind.TCP: (0.8, "connected"),
+            HopKind.TLS: (6.1, "TLS 1.3; its certificate is right for this name"),
+        }
+        hops += [_hop(kind, f"{host}:{port}", *facts) for kind, facts in said.items()]
+    if order.credentials_wanted:
+        hops.append(_hop(HopKind.LOGIN, hops[0].target, 18.3, "SCRAM-SHA-256"))
+    hops.append(_hop(HopKind.TOPOLOGY, hops[0].target, 3.2, "replica set rs0 of MongoDB 6.0.5, primary db1:27017"))
+    return TestResult(ok=True, hops=hops)
+
+
+def _hop(kind: HopKind, target: str, took: float, message: str) -> Hop:
+    return Hop(hop=kind, target=target, ok=True, message=message, duration_ms=took)
+
+
 @dataclass
 class Shop:
     """The project `shop` with the gateway `near-db`, online, which answers connection tests with `machine.verdict`."""
@@ -231,6 +253,7 @@ async def shop(web: Web) -> AsyncIterator[Shop]:
         project = (await api.post("/api/v1/projects", json={"name": "shop"})).json()["id"]
         created = await api.post(f"/api/v1/projects/{project}/gateways", json={"name": "near-db"})
         machine = await Machine.join(web.control, created.json())
+        machine.verdict = _reachable
         serving = asyncio.create_task(machine.serve())
         while not web.control.services.hub.is_linked(machine.id):
             await asyncio.sleep(0)

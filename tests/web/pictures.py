@@ -29,6 +29,8 @@ async def picture(page: Page, name: str, *, full: bool = False) -> None:
         for theme in ("light", "dark"):
             await page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
             await page.evaluate("document.fonts.ready")
+            # Colours that glide from one theme to the other would be looked at half-way.
+            await page.evaluate("document.getAnimations().forEach((a) => a instanceof CSSTransition && a.finish())")
             await accessible(page)
             if WRITTEN:
                 FOLDER.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ import base64
 import binascii
 import json
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -45,35 +46,12 @@ _TITLES = {404: "Nothing here", 403: "Not allowed", 500: "Something went wrong",
 class Site:
     """One per application. `paths` are the patterns of the pages that exist; `app.create_app` sets them."""
 
-    def __init__(self, services: Services, assets: Assets | None = None) -> None:
+    def __init__(self, services: Services) -> None:
         self.services = services
         self.settings: Settings = services.settings
-        self.assets = assets or Assets()
+        self.assets = _assets()
         self.paths: Collection[str] = frozenset()
-        self._templates = Environment(
-            loader=PackageLoader(__package__ or "wardgate.control.web", "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            auto_reload=False,
-        )
-        self._templates.globals.update(
-            asset=self.assets.url,
-            icon=self._icon,
-            Permission=Permission,
-            Scope=Scope,
-            ORGANISATION=ORGANISATION,
-            query=_query,
-        )
-        self._templates.filters.update(
-            exact=showing.exact,
-            lasting=showing.lasting,
-            milliseconds=showing.milliseconds,
-            number=showing.number,
-            path=lambda text: quote(str(text), safe=""),
-            status=showing.status,
-        )
+        self._templates = _environment()
 
     # --- answers --------------------------------------------------------------------------------------------------
 
@@ -190,12 +168,48 @@ class Site:
             return None
         return {"tone": tone, "text": text[:_LONGEST_FLASH]}
 
-    def _icon(self, name: str, classes: str = "") -> Markup:
-        """An icon, as SVG in the page; hidden from screen readers, for a word always stands beside it."""
-        return Markup(
-            '<svg class="icon {}" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
-            'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>'
-        ).format(classes, Markup(self.assets.icons[name]))  # noqa: S704 - built from lucide, not from anybody's input
+
+@lru_cache(maxsize=1)
+def _assets() -> Assets:
+    return Assets()
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """The templates, compiled once for all applications of a process."""
+    environment = Environment(
+        loader=PackageLoader(__package__ or "wardgate.control.web", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    environment.globals.update(
+        asset=_assets().url,
+        icon=_icon,
+        Permission=Permission,
+        Scope=Scope,
+        ORGANISATION=ORGANISATION,
+        query=_query,
+    )
+    environment.filters.update(
+        exact=showing.exact,
+        lasting=showing.lasting,
+        milliseconds=showing.milliseconds,
+        number=showing.number,
+        path=lambda text: quote(str(text), safe=""),
+        status=showing.status,
+    )
+    return environment
+
+
+def _icon(name: str, classes: str = "") -> Markup:
+    """An icon, as SVG in the page; hidden from screen readers, for a word always stands beside it."""
+    return Markup(
+        '<svg class="icon {}" viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" '
+        'stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">{}</svg>'
+    ).format(classes, Markup(_assets().icons[name]))  # noqa: S704 - built from lucide, not from anybody's input
 
 
 def safe_next(wanted: str | None, otherwise: str = "/") -> str:
