@@ -95,13 +95,13 @@ def _bound() -> socket.socket:
 
 
 @asynccontextmanager
-async def installation(folder: Path, *, installed: bool = True) -> AsyncIterator[Web]:
+async def installation(folder: Path) -> AsyncIterator[Web]:
     """The control plane in `folder` on a port of its own."""
     listener = _bound()
     port = listener.getsockname()[1]
     url = f"http://localhost:{port}"
-    path, clock = folder / "wardgate.db", Clock()
-    database = Database(sqlite_url(path))
+    address, clock = sqlite_url(folder / "wardgate.db"), Clock()
+    database = Database(address)
     hosts = frozenset({f"localhost:{port}", f"127.0.0.1:{port}", ORIGIN.partition("://")[2]})
     settings = Settings(folder, url, DoorSettings(hosts=hosts))
     hasher = PasswordHasher(Cost(memory_kib=8, iterations=1))
@@ -117,7 +117,7 @@ async def installation(folder: Path, *, installed: bool = True) -> AsyncIterator
         hasher=hasher,
     )
     services = await open_services(settings, database, [master], sources=sources, hasher=hasher)
-    control = Control(services, create_app(services), clock, path)
+    control = Control(services, create_app(services), clock, folder, address, None)
     config = uvicorn.Config(
         control.app, lifespan="off", log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 from playwright.async_api import Page, ViewportSize
 
@@ -18,6 +19,7 @@ SCREENS: dict[str, ViewportSize] = {
     "desktop": {"width": 1280, "height": 800},
     "phone": {"width": 390, "height": 844},
 }
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WRITTEN = os.environ.get("WARDGATE_PICTURES") == "1"
 
 
@@ -26,8 +28,8 @@ async def picture(page: Page, name: str, *, full: bool = False) -> None:
     before = page.viewport_size
     for screen, size in SCREENS.items():
         await page.set_viewport_size(size)
-        for theme in ("light", "dark"):
-            await page.emulate_media(color_scheme=theme, reduced_motion="reduce")  # type: ignore[arg-type]
+        for theme in THEMES:
+            await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
             await page.evaluate("document.fonts.ready")
             # Colours that glide from one theme to the other would be looked at half-way.
             await page.evaluate("document.getAnimations().forEach((a) => a instanceof CSSTransition && a.finish())")

@@ -24,6 +24,8 @@ from .accounts import AccountService
 from .service import Listing, ResourceService
 
 _NoTest = Annotated[bool, Query(description="Save without a connection test.")]
+_MAY_ADD = requires(Permission.PROJECT_RESOURCE_CREATE)
+_Adder = Annotated[Actor, Depends(_MAY_ADD)]
 _Paging = Annotated[Paging, Depends(paging)]
 
 
@@ -39,15 +41,13 @@ def build(resources: ResourceService, accounts: AccountService) -> APIRouter:
 
 
 def _drafts(router: APIRouter, resources: ResourceService) -> None:
-    may = requires(Permission.PROJECT_RESOURCE_CREATE)
-
-    @router.post("/projects/{project_id}/resource-checks", tags=["resources"], dependencies=[Depends(may)])
+    @router.post("/projects/{project_id}/resource-checks", tags=["resources"], dependencies=[Depends(_MAY_ADD)])
     async def check_resource(project_id: str, body: ResourceDraft) -> DraftCheck:
         """Look at a resource form without trying it."""
         return resources.drafts.check(body)
 
     @router.post("/projects/{project_id}/resource-tests", tags=["resources"])
-    async def try_resource(project_id: str, body: ResourceDraft, actor: Annotated[Actor, Depends(may)]) -> TestResult:
+    async def try_resource(project_id: str, body: ResourceDraft, actor: _Adder) -> TestResult:
         """Try every hop of a resource form without saving it."""
         return await resources.drafts.attempt(actor, project_id, body)
 
