@@ -25,6 +25,7 @@ class Kind(StrEnum):
     GROUP = "grp"
     INSTANCE = "gwi"
     PROJECT = "prj"
+    PROVIDER = "idp"
     RELAY = "rly"
     REQUEST = "req"
     RESOURCE = "res"

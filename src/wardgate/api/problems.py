@@ -48,6 +48,9 @@ class ProblemCode(StrEnum):
     RELAY_UNAVAILABLE = "relay_unavailable"
     SESSION_ENDED = "session_ended"
     SLOW_DOWN = "slow_down"
+    SSO_REFUSED = "sso_refused"
+    SSO_REQUIRED = "sso_required"
+    SSO_UNAVAILABLE = "sso_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
     TOO_LARGE = "too_large"
     TOO_MANY_SESSIONS = "too_many_sessions"
@@ -87,6 +90,9 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.RELAY_UNAVAILABLE: (503, 5, "No relay is available"),
     ProblemCode.SESSION_ENDED: (409, 4, "The session has ended"),
     ProblemCode.SLOW_DOWN: (400, 1, "Asked too soon"),
+    ProblemCode.SSO_REFUSED: (403, 4, "Single sign-on was refused"),
+    ProblemCode.SSO_REQUIRED: (403, 4, "Single sign-on is required"),
+    ProblemCode.SSO_UNAVAILABLE: (503, 1, "Single sign-on is not available"),
     ProblemCode.STORE_UNAVAILABLE: (503, 6, "The store of records is not available"),
     ProblemCode.TOO_LARGE: (413, 2, "Request too large"),
     ProblemCode.TOO_MANY_SESSIONS: (409, 4, "Too many sessions"),

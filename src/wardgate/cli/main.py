@@ -102,6 +102,15 @@ _MFA = {
     "remove": Place(f"{_HERE}.mfa:remove", "Take your authenticator app away."),
     "policy": Place(f"{_HERE}.mfa:policy", "Show or change the organisation's rule."),
 }
+_SSO = {
+    "add": Place(f"{_HERE}.sso:add", "Add a provider; its issuer is asked first."),
+    "list": Place(f"{_HERE}.sso:list_", "List the providers."),
+    "show": Place(f"{_HERE}.sso:show", "Show one provider."),
+    "update": Place(f"{_HERE}.sso:update", "Change a provider."),
+    "remove": Place(f"{_HERE}.sso:remove", "Take a provider away; whoever signed in by it is signed out."),
+    "test": Place(f"{_HERE}.sso:test", "Ask a provider what it is."),
+    "policy": Place(f"{_HERE}.sso:policy", "Show or change the organisation's rule on passwords."),
+}
 _ROLE = {
     "grant": Place(f"{_HERE}.role:grant", "Give a user, group or service a role at a place."),
     "list": Place(f"{_HERE}.role:list_", "List who has which role where."),
@@ -172,6 +181,7 @@ _TOP = {
     "group": Place("wardgate.cli.main:group", "Groups of users."),
     "service": Place("wardgate.cli.main:service", "Services: programs that act for themselves."),
     "mfa": Place("wardgate.cli.main:mfa", "Your second factor, and the organisation's rule."),
+    "sso": Place("wardgate.cli.main:sso", "Single sign-on: providers of OpenID Connect."),
     "role": Place("wardgate.cli.main:role", "Who may do what, where, and until when."),
     "audit": Place("wardgate.cli.main:audit", "What was done in the control plane."),
     "stream": Place("wardgate.cli.main:stream", "Sending the record to syslog, a webhook or OpenTelemetry."),
@@ -193,6 +203,7 @@ devices = LazyGroup("devices", _DEVICES, help="Where you are signed in.")
 passkey = LazyGroup("passkey", _PASSKEY, help="Your passkeys and security keys.")
 mfa = LazyGroup("mfa", _MFA, help="Second factors: your own, and the organisation's rule.")
 audit = LazyGroup("audit", _AUDIT, help="The control plane's own log: who did what to what.")
+sso = LazyGroup("sso", _SSO, help="Single sign-on for people, by providers of OpenID Connect.")
 stream = LazyGroup("stream", _STREAM, help="Streams: sending the record to syslog, a webhook or OpenTelemetry.")
 role = LazyGroup("role", _ROLE, help="Roles: who may do what, where, and until when.")
 resource = LazyGroup("resource", _RESOURCE, help="Resources: guarded MongoDB deployments.")

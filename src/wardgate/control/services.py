@@ -43,6 +43,8 @@ from .records import Bucket, Layered, ObjectFolder, ObjectStore, RecordService, 
 from .resources import AccountService, ResourceCatalogue, ResourceService
 from .settings import Settings
 from .sources import Sources
+from .sso import ProviderService, SsoService
+from .sso.people import People as SsoPeople
 from .streams import Deliveries, StreamService
 from .streams.opening import Opener
 from .vault import AuditKeys, CertificateAuthority, MasterKey, Vault
@@ -85,6 +87,8 @@ class Services:
     passkey_sign_in: PasskeySignInService
     mfa: MfaService
     devices: DeviceService
+    providers: ProviderService
+    sso: SsoService
     approvals: ApprovalService
     journal: JournalService
     projects: ProjectService
@@ -160,6 +164,10 @@ async def open_services(
     devices = DeviceService(database, audit_log, sources, sign_ins, factor, settings.public_url)
     changes = Changes(database, identity, sign_ins, verification)
     mfa = MfaService(database, audit_log, sources, vault, identity, users, verification, passkeys, changes)
+    providers = ProviderService(database, audit_log, sources, vault, issuers, groups, settings.public_url)
+    identity.password_rule = providers.must_allow_password
+    vouched = SsoPeople(audit_log, sources, identity, groups)
+    sso = SsoService(database, audit_log, sources, vault, issuers, outbound, vouched, settings.public_url)
     signals = Signals(database, sources)
     nodes = Nodes(database, sources, signals.node, vault.master_ids)
     hub = LinkHub(signals)
@@ -192,7 +200,7 @@ async def open_services(
     fleet.on_revoked.append(gateways.revoked)
     sweep = Sweep(database, sources, numbers, catalogue, gateways, lifecycle)
     sweeping = Background("access", sweep, _RIGHTS_SWEEP)
-    for watched in (users, groups, workloads, sign_ins, bindings, accounts, approvals):
+    for watched in (users, groups, workloads, sign_ins, bindings, accounts, approvals, providers):
         watched.on_rights_lost.append(lambda: signals.send(_WAKE, sweeping.name))
     signals.on(_WAKE, lambda job, _body: sweeping.wake.set() if job == sweeping.name else None)
     guard = MachineGuard(database, sources, settings.public_url)
@@ -225,6 +233,8 @@ async def open_services(
         passkey_sign_in=PasskeySignInService(database, audit_log, sources, identity, sign_ins, passkeys),
         mfa=mfa,
         devices=devices,
+        providers=providers,
+        sso=sso,
         approvals=approvals,
         journal=JournalService(database, audit_log),
         projects=projects,
@@ -252,6 +262,7 @@ async def open_services(
             Background("machines", guard.sweep, _TOKEN_SWEEP),
             Background("identity", sign_ins.sweep, _TOKEN_SWEEP),
             Background("devices", devices.sweep, _TOKEN_SWEEP),
+            Background("sso", sso.sweep, _TOKEN_SWEEP),
             Background("mfa", mfa.sweep, _TOKEN_SWEEP),
             Background("services", exchange.sweep, _TOKEN_SWEEP),
             sweeping,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -38,7 +39,7 @@ class NewUser:
 
     id: str
     email: str
-    password_hash: str = field(repr=False)
+    password_hash: str | None = field(repr=False)  # None: they come by single sign-on
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,14 @@ class MfaAnswer:
 
 @dataclass(frozen=True, slots=True)
 class HalfSignedIn:
-    """Somebody who has shown their password, for as long as it stays theirs. `password` is a digest of its hash."""
+    """Somebody who has shown who they are by `method`, for as long as their password stays theirs: `password` is a
+    digest of its hash. `second_factor`: whoever judged them has asked for one; `ends_at` bounds the sign-in."""
 
     user_id: str
     password: str
+    method: Method = Method.PASSWORD
+    second_factor: bool = False
+    ends_at: datetime | None = None
 
 
 class SecondFactor(Protocol):
@@ -82,7 +87,10 @@ class IdentityService:
         self._sign_ins = sign_ins
         self._hasher = hasher
         self._limiter = limiter or LoginLimiter()
-        self.second_factor: SecondFactor | None = None  # the wiring's to set: factors are a later feature
+        # The wiring's to set, for these are later features: the factor that comes after a password, and whether a
+        # password opens a sign-in for an address at all (it raises where it does not).
+        self.second_factor: SecondFactor | None = None
+        self.password_rule: Callable[[str], Awaitable[None]] | None = None
 
     # --- users ----------------------------------------------------------------------------------------------------
 
@@ -187,8 +195,9 @@ class IdentityService:
 
     async def begin_browser(self, email: str, password: Secret, cause: Cause) -> HalfSignedIn:
         """The first half of `login_browser`; the second may come in a request of its own, without the password."""
+        await self._password_must_do(email)
         user = await self.check_password(email, password, cause)
-        return HalfSignedIn(user.id, _mark(user))
+        return HalfSignedIn(user.id, mark_of(user))
 
     async def finish_browser(
         self, half: HalfSignedIn, cause: Cause, answer: MfaAnswer | None = None, *, name: str = ""
@@ -196,9 +205,9 @@ class IdentityService:
         """The second half, which asks for the second factor; ProblemError as `login` raises it."""
         async with self._database.read() as session:
             user = await store.user_by_id(session, half.user_id)
-        if user is None or user.disabled_at is not None or not hmac.compare_digest(_mark(user), half.password):
+        if user is None or user.disabled_at is not None or not hmac.compare_digest(mark_of(user), half.password):
             raise _invalid_credentials()
-        proof = await self._second(user, cause, answer)
+        proof = await self._second(user, cause, answer, half)
         async with self._database.write() as session:
             row = await self.must_stand(session, user)
             return await self._sign_ins.open_browser(session, row, cause, proof, name)
@@ -206,13 +215,20 @@ class IdentityService:
     async def _prove(
         self, email: str, password: Secret, cause: Cause, answer: MfaAnswer | None
     ) -> tuple[UserRow, Proof]:
+        await self._password_must_do(email)
         user = await self.check_password(email, password, cause)
-        return user, await self._second(user, cause, answer)
+        return user, await self._second(user, cause, answer, HalfSignedIn(user.id, mark_of(user)))
 
-    async def _second(self, user: UserRow, cause: Cause, answer: MfaAnswer | None) -> Proof:
+    async def _second(self, user: UserRow, cause: Cause, answer: MfaAnswer | None, half: HalfSignedIn) -> Proof:
         cause = Cause(user.email, user.id, cause.address, cause.request_id)
-        shown = self.second_factor is not None and await self.second_factor(user.id, user.email, cause, answer)
-        return Proof(Method.PASSWORD, second_factor=shown)
+        shown = half.second_factor
+        if not shown and self.second_factor is not None:
+            shown = await self.second_factor(user.id, user.email, cause, answer)
+        return Proof(half.method, second_factor=shown, ends_at=half.ends_at)
+
+    async def _password_must_do(self, email: str) -> None:
+        if self.password_rule is not None:
+            await self.password_rule(email)
 
     async def check_password(self, email: str, password: Secret, cause: Cause) -> UserRow:
         """Whose password that is. ProblemError `invalid_credentials` or `rate_limited`."""
@@ -274,7 +290,7 @@ def normal_email(text: str) -> str:
     return email
 
 
-def _mark(user: UserRow) -> str:
+def mark_of(user: UserRow) -> str:
     """What tells one password of a user from the next, without being of use to guess it."""
     return hashlib.sha256((user.password_hash or "").encode()).hexdigest()
 

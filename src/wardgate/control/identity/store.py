@@ -11,7 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from .actor import Binding, Scope
 from .holders import GroupMemberRow, GroupRow, Holder, ServiceRow, holder_kind
-from .model import RoleBindingRow, SignInRow, TokenKind, TokenRow, UserRow
+from .model import Method, RoleBindingRow, SignInRow, TokenKind, TokenRow, UserRow
 from .permissions import Role
 
 _Column = InstrumentedAttribute[str | None]
@@ -198,6 +198,15 @@ async def revoke_sign_in(session: AsyncSession, sign_in_id: str, now: datetime) 
 async def revoke_sign_ins(session: AsyncSession, user_id: str, now: datetime, *, keep: str | None = None) -> None:
     """End every login of a user but `keep`: their tokens go at once."""
     theirs = select(SignInRow.id).where(SignInRow.user_id == user_id, SignInRow.id.is_distinct_from(keep))
+    await session.execute(delete(TokenRow).where(TokenRow.sign_in_id.in_(theirs)))
+    await session.execute(
+        update(SignInRow).where(SignInRow.id.in_(theirs), SignInRow.revoked_at.is_(None)).values(revoked_at=now)
+    )
+
+
+async def revoke_sso_sign_ins(session: AsyncSession, user_id: str, now: datetime) -> None:
+    """End every login of a user that stands on the word of a provider: their tokens go at once."""
+    theirs = select(SignInRow.id).where(SignInRow.user_id == user_id, SignInRow.method == Method.SSO)
     await session.execute(delete(TokenRow).where(TokenRow.sign_in_id.in_(theirs)))
     await session.execute(
         update(SignInRow).where(SignInRow.id.in_(theirs), SignInRow.revoked_at.is_(None)).values(revoked_at=now)

@@ -21,6 +21,7 @@ from ..projects import routes as projects_routes
 from ..records import routes as records_routes
 from ..resources import routes as resources_routes
 from ..services import Services
+from ..sso import routes as sso_routes
 from ..streams import routes as streams_routes
 from ..workloads import routes as workloads_routes
 from . import failures, health, openapi, pages
@@ -71,6 +72,7 @@ def _routers(services: Services) -> list[APIRouter]:
         devices_routes.build(services.devices),
         members_routes.build(services.users, services.groups, services.bindings, services.sign_ins),
         workloads_routes.build(services.workloads, services.exchange),
+        sso_routes.build(services.providers),
         mfa_routes.build(services.mfa, services.verification, services.factor_changes, services.passkey_enrolment),
         journal_routes.build(services.journal),
         projects_routes.build(services.projects, services.keeping, services.masking),

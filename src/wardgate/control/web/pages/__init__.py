@@ -12,10 +12,11 @@ from typing import Final
 from fastapi import APIRouter
 
 from ..site import Site
-from . import accounts, devices, gateways, home, requests, resources, sign_in
+from . import accounts, devices, gateways, home, requests, resources, sign_in, sso
 
 ALL: Final[tuple[Callable[[Site], APIRouter], ...]] = (
     sign_in.build,
+    sso.build,
     home.build,
     devices.build,
     resources.build,

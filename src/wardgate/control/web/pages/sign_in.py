@@ -1,8 +1,8 @@
 """Signing in and out with a browser.
 
-The password and the second factor are two steps of one sign-in. Between them the browser holds a sealed note in a
-cookie: who it is, and that their password was right. It is worth nothing without the factor, and nothing at all once
-the password is changed.
+The password (or a provider's word, `sso`) and the second factor are two steps of one sign-in. Between them the browser
+holds a sealed note in a cookie: who it is, and how they showed it. It is worth nothing without the factor, and nothing
+at all once the password is changed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from ....errors import WardgateError
 from ....secret import Secret
 from ...identity import Actor, Permission
 from ...identity.guard import cause_of
+from ...identity.model import Method
 from ...identity.service import HalfSignedIn, MfaAnswer
 from .. import browser
 from ..browser import viewer
@@ -34,7 +35,7 @@ _LONGEST_NAME = 64
 def build(site: Site) -> APIRouter:
     """`/sign-in` and `/sign-out`."""
     router = APIRouter()
-    half = _HalfCookie(site)
+    half = HalfCookie(site)
 
     @router.get("/sign-in")
     async def sign_in_page(request: Request) -> Response:
@@ -60,9 +61,9 @@ def build(site: Site) -> APIRouter:
                 )
             else:
                 note = await half.read(request)
-            token = await site.services.identity.finish_browser(note, cause, answer, name=_name_of(request))
+            token = await site.services.identity.finish_browser(note, cause, answer, name=name_of(request))
         except ProblemError as refused:
-            return await _again(site, request, form, refused, wanted, half if note is not None else None, note)
+            return await show_again(site, request, form, refused, wanted, half if note is not None else None, note)
         done = site.redirect(request, wanted)
         browser.set_cookie(request, done, token.token.reveal_text())
         half.clear(done)
@@ -91,17 +92,24 @@ async def _show(
     site: Site, request: Request, form: Filled, wanted: str, *, challenge: MfaChallenge | None = None, status: int = 200
 ) -> Response:
     return await site.page(
-        request, "sign_in.html", form=form, next="" if wanted == "/" else wanted, challenge=challenge, status=status
+        request,
+        "sign_in.html",
+        form=form,
+        next="" if wanted == "/" else wanted,
+        again=request.query_params.get("again"),
+        challenge=challenge,
+        offers=await site.services.sso.offers(),
+        status=status,
     )
 
 
-async def _again(
+async def show_again(
     site: Site,
     request: Request,
     form: Form,
     refused: ProblemError,
     wanted: str,
-    half: _HalfCookie | None,
+    half: HalfCookie | None,
     note: HalfSignedIn | None,
 ) -> Response:
     """The page once more: with the question for the factor, with that again, or from the beginning."""
@@ -124,7 +132,7 @@ async def _again(
     return await _show(site, request, shown, wanted, status=problem.status)
 
 
-def _name_of(request: Request) -> str:
+def name_of(request: Request) -> str:
     """What the browser calls itself, in a word or two: “Firefox on Linux”."""
     agent = request.headers.get("user-agent", "")
     # The order matters: most browsers also claim to be the others.
@@ -134,7 +142,7 @@ def _name_of(request: Request) -> str:
     return f"{shown} on {system}"[:_LONGEST_NAME] if system else shown
 
 
-class _HalfCookie:
+class HalfCookie:
     """The sealed note between the two steps."""
 
     def __init__(self, site: Site) -> None:
@@ -144,9 +152,16 @@ class _HalfCookie:
     async def write(self, answer: Response, half: HalfSignedIn) -> None:
         """Leave it with the browser."""
         until = self._site.services.sources.now() + _HALF_GOOD_FOR
-        text = json.dumps({"user": half.user_id, "password": half.password, "until": until.isoformat()})
+        said = {
+            "user": half.user_id,
+            "password": half.password,
+            "method": half.method.value,
+            "second_factor": half.second_factor,
+            "ends_at": None if half.ends_at is None else half.ends_at.isoformat(),
+            "until": until.isoformat(),
+        }
         async with self._site.services.database.write() as session:
-            sealed = await self._site.services.vault.seal(session, None, *_PLACE, text.encode())
+            sealed = await self._site.services.vault.seal(session, None, *_PLACE, json.dumps(said).encode())
         answer.set_cookie(
             browser.cookie_name(https=self._https, name=_HALF),
             base64.urlsafe_b64encode(sealed).decode(),
@@ -166,7 +181,9 @@ class _HalfCookie:
                 secret = await self._site.services.vault.open(session, None, *_PLACE, sealed)
             said: dict[str, Any] = json.loads(secret.reveal())
             if datetime.fromisoformat(said["until"]) > self._site.services.sources.now():
-                return HalfSignedIn(said["user"], said["password"])
+                ends_at = None if said["ends_at"] is None else datetime.fromisoformat(said["ends_at"])
+                method = Method(said["method"])
+                return HalfSignedIn(said["user"], said["password"], method, said["second_factor"], ends_at)
         except (ValueError, KeyError, WardgateError):
             pass
         raise ProblemError(ProblemCode.MFA_CHALLENGE_OVER, "That took too long: please sign in again.")
