@@ -124,6 +124,30 @@ def upgrade() -> None:
         sa.UniqueConstraint("name", name=op.f("uq_services_name")),
     )
     op.create_table(
+        "sso_policy",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("passwords_off", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sso_policy")),
+    )
+    op.create_table(
+        "sso_providers",
+        sa.Column("id", sa.String(), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("label", sa.String(), nullable=False),
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("client_id", sa.String(), nullable=False),
+        sa.Column("sealed_client_secret", sa.LargeBinary(), nullable=True),
+        sa.Column("scopes", sa.String(), nullable=False),
+        sa.Column("groups_claim", sa.String(), nullable=False),
+        sa.Column("create_users", sa.Boolean(), nullable=False),
+        sa.Column("trust_mfa", sa.Boolean(), nullable=False),
+        sa.Column("lifetime_s", sa.Integer(), nullable=True),
+        sa.Column("enabled", sa.Boolean(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_sso_providers")),
+        sa.UniqueConstraint("name", name=op.f("uq_sso_providers_name")),
+    )
+    op.create_table(
         "used_assertions",
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("until", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
@@ -231,6 +255,60 @@ def upgrade() -> None:
     with op.batch_alter_table("service_trusts", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_service_trusts_service_id"), ["service_id"], unique=False)
 
+    op.create_table(
+        "sso_attempts",
+        sa.Column("state_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("cookie_hash", sa.LargeBinary(), nullable=False),
+        sa.Column("provider_id", sa.String(), nullable=False),
+        sa.Column("wanted", sa.String(), nullable=False),
+        sa.Column("anew", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("used_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["provider_id"], ["sso_providers.id"], name=op.f("fk_sso_attempts_provider_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("state_hash", name=op.f("pk_sso_attempts")),
+    )
+    with op.batch_alter_table("sso_attempts", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sso_attempts_expires_at"), ["expires_at"], unique=False)
+        batch_op.create_index(batch_op.f("ix_sso_attempts_provider_id"), ["provider_id"], unique=False)
+
+    op.create_table(
+        "sso_domains",
+        sa.Column("domain", sa.String(), nullable=False),
+        sa.Column("provider_id", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["provider_id"], ["sso_providers.id"], name=op.f("fk_sso_domains_provider_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("domain", name=op.f("pk_sso_domains")),
+    )
+    with op.batch_alter_table("sso_domains", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sso_domains_provider_id"), ["provider_id"], unique=False)
+
+    op.create_table(
+        "sso_identities",
+        sa.Column("issuer", sa.String(), nullable=False),
+        sa.Column("subject", sa.String(), nullable=False),
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("used_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_sso_identities_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("issuer", "subject", name=op.f("pk_sso_identities")),
+    )
+    with op.batch_alter_table("sso_identities", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_sso_identities_user_id"), ["user_id"], unique=False)
+
+    op.create_table(
+        "sso_mappings",
+        sa.Column("provider_id", sa.String(), nullable=False),
+        sa.Column("value", sa.String(), nullable=False),
+        sa.Column("group_id", sa.String(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["provider_id"], ["sso_providers.id"], name=op.f("fk_sso_mappings_provider_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("provider_id", "value", "group_id", name=op.f("pk_sso_mappings")),
+    )
     op.create_table(
         "streams",
         sa.Column("id", sa.String(), nullable=False),
@@ -350,10 +428,10 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_role_bindings_group_id"), ["group_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_role_bindings_service_id"), ["service_id"], unique=False)
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
         )
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
         )
 
     with op.batch_alter_table("sessions", schema=None) as batch_op:
@@ -412,8 +490,8 @@ def downgrade() -> None:
         batch_op.drop_column("address")
 
     with op.batch_alter_table("role_bindings", schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
         batch_op.drop_constraint(batch_op.f("fk_role_bindings_group_id"), type_="foreignkey")
+        batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
         batch_op.drop_index(batch_op.f("ix_role_bindings_service_id"))
         batch_op.drop_index(batch_op.f("ix_role_bindings_group_id"))
         batch_op.alter_column("user_id", existing_type=sa.VARCHAR(), nullable=False)
@@ -447,6 +525,20 @@ def downgrade() -> None:
 
     op.drop_table("service_tokens")
     op.drop_table("streams")
+    op.drop_table("sso_mappings")
+    with op.batch_alter_table("sso_identities", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sso_identities_user_id"))
+
+    op.drop_table("sso_identities")
+    with op.batch_alter_table("sso_domains", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sso_domains_provider_id"))
+
+    op.drop_table("sso_domains")
+    with op.batch_alter_table("sso_attempts", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_sso_attempts_provider_id"))
+        batch_op.drop_index(batch_op.f("ix_sso_attempts_expires_at"))
+
+    op.drop_table("sso_attempts")
     with op.batch_alter_table("service_trusts", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_service_trusts_service_id"))
 
@@ -473,6 +565,8 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_used_assertions_until"))
 
     op.drop_table("used_assertions")
+    op.drop_table("sso_providers")
+    op.drop_table("sso_policy")
     op.drop_table("services")
     with op.batch_alter_table("service_spent_tokens", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_service_spent_tokens_expires_at"))
