@@ -178,10 +178,11 @@ class Verification:
         )
 
     async def question(self, who: Who, challenge_id: str) -> MfaQuestion:
-        """A challenge as any sign-in of the user who is asked may see it; ProblemError `not_found`."""
+        """A challenge as any sign-in of the user who is asked may see it, and one of a sign-in as who is at its second
+        step may; ProblemError `not_found`."""
         async with self._database.read() as session:
             row = await store.challenge(session, challenge_id)
-            if row is None or row.user_id != who.user_id or row.sign_in_id is None:
+            if row is None or row.user_id != who.user_id or (row.sign_in_id is None) is not (who.sign_in_id is None):
                 raise _none_such()
             kinds = await self.kinds_for(session, row.user_id, row.purpose)
             return MfaQuestion(

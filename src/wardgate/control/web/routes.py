@@ -37,6 +37,8 @@ PUBLIC_PAGES: Final = frozenset(
     {
         ("GET", "/sign-in"),
         ("POST", "/sign-in"),
+        ("POST", "/sign-in/passkey"),
+        ("POST", "/sign-in/passkey/options"),
         ("GET", "/sign-in/sso/{provider}"),
         ("GET", "/sign-in/sso/{provider}/callback"),  # proves state, cookie and the provider's token inside
         ("GET", "/set-up"),

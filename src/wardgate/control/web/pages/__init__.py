@@ -12,11 +12,26 @@ from typing import Final
 from fastapi import APIRouter
 
 from ..site import Site
-from . import accounts, devices, gateways, home, requests, resources, sign_in, sso
+from . import (
+    accounts,
+    approve,
+    devices,
+    factors,
+    gateways,
+    home,
+    passkey_sign_in,
+    requests,
+    resources,
+    sign_in,
+    sso,
+)
 
 ALL: Final[tuple[Callable[[Site], APIRouter], ...]] = (
     sign_in.build,
     sso.build,
+    passkey_sign_in.build,
+    factors.build,
+    approve.build,
     home.build,
     devices.build,
     resources.build,

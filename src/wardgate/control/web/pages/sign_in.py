@@ -14,15 +14,17 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from ....api.mfa import MfaChallenge, MfaKind
+from ....api.mfa import MfaChallenge
 from ....api.problems import ProblemCode, ProblemError
+from ....api.webauthn import PasskeyAssertion
 from ....errors import WardgateError
 from ....secret import Secret
 from ...identity import Actor, Permission
 from ...identity.guard import cause_of
 from ...identity.model import Method
 from ...identity.service import HalfSignedIn, MfaAnswer
-from .. import browser
+from ...mfa.verification import Who
+from .. import browser, passkeys
 from ..browser import viewer
 from ..forms import Filled, Form
 from ..site import Site, safe_next
@@ -44,7 +46,7 @@ def build(site: Site) -> APIRouter:
         again = "again" in request.query_params  # who is asked to show anew who they are stays signed in until then
         if not again and await browser.find_viewer(request) is not None:
             return site.redirect(request, wanted)
-        return await _show(site, request, Filled(), wanted)
+        return await show(site, request, Filled(), wanted)
 
     @router.post("/sign-in")
     async def sign_in(request: Request) -> Response:
@@ -52,9 +54,9 @@ def build(site: Site) -> APIRouter:
         browser.check_origin(request)
         form = await Form.of(request)
         wanted, cause = safe_next(form.text("next")), cause_of(request)
-        answer = _answer(form)
         note = None
         try:
+            answer = _answer(form)
             if answer is None:
                 note = await site.services.identity.begin_browser(
                     form.text("email"), Secret(form.raw("password")), cause
@@ -85,12 +87,14 @@ def build(site: Site) -> APIRouter:
 def _answer(form: Form) -> MfaAnswer | None:
     if not form.text("challenge_id"):
         return None
-    return MfaAnswer(form.text("challenge_id"), Secret(form.text("code").replace(" ", "")))
+    signed = passkeys.answer_in(form, PasskeyAssertion)
+    return MfaAnswer(form.text("challenge_id"), signed or Secret(form.text("code").replace(" ", "")))
 
 
-async def _show(
+async def show(
     site: Site, request: Request, form: Filled, wanted: str, *, challenge: MfaChallenge | None = None, status: int = 200
 ) -> Response:
+    """The page, for the first step or, with `challenge`, for the second."""
     return await site.page(
         request,
         "sign_in.html",
@@ -100,6 +104,7 @@ async def _show(
         challenge=challenge,
         offers=await site.services.sso.offers(),
         status=status,
+        **passkeys.facts(site, request),
     )
 
 
@@ -116,20 +121,15 @@ async def show_again(
     problem = refused.problem
     if problem.code is ProblemCode.MFA_REQUIRED and half is not None and note is not None:
         challenge = MfaChallenge.model_validate(problem.context)
-        answer = await _show(site, request, Filled({"email": form.text("email")}), wanted, challenge=challenge)
+        answer = await show(site, request, Filled({"email": form.text("email")}), wanted, challenge=challenge)
         await half.write(answer, note)
         return answer
     shown = Filled.again(form, refused, ("email",), {ProblemCode.MFA_CODE_WRONG: "code"})
-    if problem.code is ProblemCode.MFA_CODE_WRONG and problem.context.get("attempts_left"):
-        kind = MfaKind(form.text("kind")) if form.text("kind") in set(MfaKind) else MfaKind.TOTP
-        again = MfaChallenge(
-            challenge_id=form.text("challenge_id")[:64],
-            kind=kind,
-            expires_at=site.services.sources.now(),
-            short_code="",
-        )
-        return await _show(site, request, shown, wanted, challenge=again, status=problem.status)
-    return await _show(site, request, shown, wanted, status=problem.status)
+    if problem.code is ProblemCode.MFA_CODE_WRONG and problem.context.get("attempts_left") and note is not None:
+        who = Who(note.user_id, form.text("email"), None, cause_of(request))
+        question = await site.services.verification.question(who, form.text("challenge_id"))
+        return await show(site, request, shown, wanted, challenge=question.challenge, status=problem.status)
+    return await show(site, request, shown, wanted, status=problem.status)
 
 
 def name_of(request: Request) -> str:
