@@ -93,7 +93,7 @@ async def test_a_passkey_is_set_up_and_signs_in_alone(web: Web, page: Page, auth
     await accessible(page)
     await sign_out(page)
     await page.goto(f"{web.url}/sign-in?next=/factors")
-    await page.get_by_role("button", name="Sign in with a passkey").click()
+    await page.get_by_role("button", name="Use a passkey").click()
     await page.wait_for_url(f"{web.url}/factors")
     assert (await authenticator.credentials())[0]["rpId"] == "localhost"
 
@@ -104,7 +104,7 @@ async def test_who_has_no_passkey_hears_it_and_can_go_on(web: Web, page: Page, a
     await authenticator.forget()
     await sign_out(page)
     await page.goto(f"{web.url}/sign-in")
-    await page.get_by_role("button", name="Sign in with a passkey").click()
+    await page.get_by_role("button", name="Use a passkey").click()
     await expect(page.get_by_role("alert")).to_contain_text("did not get an answer")
     await accessible(page)
     await web.sign_in(page)
@@ -116,12 +116,12 @@ async def test_a_copy_that_was_used_before_is_refused(web: Web, page: Page, auth
     for _ in range(2):
         await sign_out(page)
         await page.goto(f"{web.url}/sign-in?next=/factors")
-        await page.get_by_role("button", name="Sign in with a passkey").click()
+        await page.get_by_role("button", name="Use a passkey").click()
         await page.wait_for_url(f"{web.url}/factors")
     await authenticator.rewind()
     await sign_out(page)
     await page.goto(f"{web.url}/sign-in?next=/factors")
-    await page.get_by_role("button", name="Sign in with a passkey").click()
+    await page.get_by_role("button", name="Use a passkey").click()
     await expect(page.get_by_text("does not open this control plane")).to_be_visible()
     assert "mfa.clone_suspected" in [row.event for row in await web.control.events()]
     await web.sign_in(page)
@@ -181,7 +181,7 @@ async def test_changes_ask_for_the_passkey_or_a_code(web: Web, page: Page, authe
     await page.get_by_role("button", name="Rename laptop").click()
     await page.get_by_role("dialog").get_by_label("Name").fill("anvil")
     await page.get_by_role("dialog").get_by_role("button", name="Rename").click()
-    await page.get_by_role("link", name="Take anvil away").click()
+    await page.get_by_role("link", name="Remove anvil").click()
     await page.get_by_label("Code").fill(codes[1])
     await page.get_by_role("button", name="Use the code").click()
     await expect(page.locator("#error-code")).to_be_visible()
@@ -228,7 +228,7 @@ async def test_approving_what_a_terminal_asked_for(web: Web, page: Page, authent
     challenge, short = await challenge_of(web)
     await sign_out(page)
     await page.goto(f"{web.url}/approve/{challenge}")  # leads through the sign-in
-    await page.get_by_role("button", name="Sign in with a passkey").click()
+    await page.get_by_role("button", name="Use a passkey").click()
     await page.wait_for_url(f"{web.url}/approve/{challenge}")
     await expect(page.locator("#code")).to_have_text(short)
     await accessible(page)
@@ -264,7 +264,7 @@ async def test_at_an_ip_address_the_page_says_where_passkeys_work(web: Web, page
     elsewhere = web.url.replace("localhost", "127.0.0.1")
     await page.goto(f"{elsewhere}/sign-in?next=/factors")
     await expect(page.get_by_role("link", name=web.url)).to_have_attribute("href", f"{web.url}/sign-in?next=%2Ffactors")
-    assert await page.get_by_role("button", name="Sign in with a passkey").count() == 0
+    assert await page.get_by_role("button", name="Use a passkey").count() == 0
     await accessible(page)
 
 
