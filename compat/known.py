@@ -40,5 +40,21 @@ DIFFERENCES: Final[tuple[Known, ...]] = (
     ),
 )
 
+# The specifications' unified tests: rows are `folder/file: test`.
+SPECIFICATIONS: Final[tuple[Known, ...]] = (
+    Known(
+        r".*: Topology lifecycle",
+        r"value\.events\.client",
+        "The main port is an address of its own, which a set's hello does not name: a driver that begins there sees "
+        "one address more come and go. The URI with all members has only theirs.",
+    ),
+    Known(
+        r".*/auth-network-timeout-error: .*",
+        r".*",
+        "A login is answered by wardgate, so a fail point that delays it delays nothing; those that close the "
+        "connection or answer an error do so.",
+    ),
+)
+
 # Tests of PyMongo's own suite: regular expressions for `module.Class::test`.
 SUITE_REASONS: Final[dict[str, str]] = {}

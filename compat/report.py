@@ -208,19 +208,29 @@ def _specifications(found: Mapping[str, Any]) -> Iterator[str]:
     """A line for each folder and deployment, and what differs."""
     yield "The drivers' specifications come with unified test files, which the Node driver's own repository runs. Here"
     yield "the newest Node driver carries them out on one mongod directly and through wardgate, and what it returned,"
-    yield "threw, sent and reported is compared. `other` are for another server, deployment or driver; `none` has no"
-    yield "result on either side."
+    yield "threw, sent and reported is compared. `meant` differs for a reason that stands below; `none` has no result"
+    yield "on either side; `other` are for another server, deployment or driver."
     yield ""
-    yield "| deployment | specification | same | none | other | differ |"
-    yield "|---|---|---|---|---|---|"
+    names = ("same", "known", "neither", "absent", "differ")
+    yield "| deployment | specification | same | meant | none | other | differ |"
+    yield "|---|---|---|---|---|---|---|"
     for deployment, folders in found.items():
-        for folder, each in folders.items():
-            figures = f"{each['same']} | {len(each['neither'])} | {each['absent']} | {len(each['differ'])}"
-            yield f"| {deployment} | {folder} | {figures} |"
-        sums = [sum(each[name] for each in folders.values()) for name in ("same", "absent")]
-        none, differ = (sum(len(each[name]) for each in folders.values()) for name in ("neither", "differ"))
-        yield f"| {deployment} | **all** | {sums[0]} | {none} | {sums[1]} | {differ} |"
+        figures = {
+            folder: [len(each[name]) if isinstance(each[name], dict) else each[name] for name in names]
+            for folder, each in folders.items()
+        }
+        for folder, row in [
+            *figures.items(),
+            ("**all**", [sum(column) for column in zip(*figures.values(), strict=True)]),
+        ]:
+            yield f"| {deployment} | {folder} | {' | '.join(map(str, row))} |"
     yield ""
+    reasons: dict[str, set[str]] = {}
+    for each in (each for folders in found.values() for each in folders.values()):
+        for test, why in each["known"].items():
+            reasons.setdefault(why[0], set()).add(test.rpartition("/")[2])
+    for why, tests in reasons.items():
+        yield f"- {why} ({'; '.join(sorted(tests))})"
     for deployment, folders in found.items():
         for each in folders.values():
             for test, lines in each["differ"].items():

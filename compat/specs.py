@@ -2,10 +2,11 @@
 
 The driver's own repository runs these same files; its tests are in no registry, the files come with PyMongo's. Nothing
 is judged against what a file expects: what the driver returned, threw and reported directly is what it has to return,
-throw and report through wardgate. The mongod runs without authorization, as for `suite`. What differs runs again, alone
-and both ways, because many of these tests are about time.
+throw and report through wardgate. The mongod runs without authorization, as for `suite`; with `--login` it has some,
+and the driver logs in on both sides: to MongoDB directly, with the session's password through wardgate. What differs
+runs again, alone and both ways, because many of these tests are about time.
 
-    python -m compat.specs [--standalone] [--folders crud,sessions]     (tools/setup-compat fetches the files)
+    python -m compat.specs [--standalone|--login] [--folders crud,sessions]     (tools/setup-compat fetches the files)
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
-from wardgate.testing.mongo import RS1, STANDALONE, MongoDeployment
+from wardgate.testing.mongo import RS1, STANDALONE, MongoDeployment, Shape
 from wardgate.testing.stack import Stack
 
 from .clients import ROWS, SETUP, TOOLS, Client, environment, node
-from .compare import Verdict, judge, relabel
-from .known import DIFFERENCES
+from .compare import Cell, Verdict, judge, missing, relabel
+from .known import SPECIFICATIONS
 
 AGAIN: Final = 2
+SHOWN: Final = 6  # differences of a test
 FOLDER_S: Final = 1_800
 FOLDERS: Final = (
     "causal_consistency", "change_streams", "collection_management", "command_logging", "command_monitoring", "crud",
@@ -37,6 +40,12 @@ FOLDERS: Final = (
     "retryable_writes", "run_command", "sessions", "transactions", "transactions-convenient-api",
     "unified-test-format/valid-pass", "versioned-api",
 )  # fmt: skip
+
+SHAPES: Final = {
+    "rs1": replace(RS1, auth=False, tls=False),
+    "standalone": replace(STANDALONE, auth=False, tls=False),
+    "login": replace(RS1, tls=False),
+}
 
 Account = dict[str, dict[str, Any]]
 
@@ -58,11 +67,14 @@ class Side:
     client: Client
     uri: str
     topology: str
+    auth: bool
     labels: Mapping[str, str]
 
     def account(self, files: Sequence[tuple[str, str]], rows: Sequence[str] | None = None) -> Account:
         """What happened, by test."""
-        asked = json.dumps({"uri": self.uri, "topology": self.topology, "files": files, "rows": rows})
+        asked = json.dumps(
+            {"uri": self.uri, "topology": self.topology, "auth": self.auth, "files": files, "rows": rows}
+        )
         with tempfile.TemporaryDirectory(prefix="wardgate-specs-") as name:
             home = Path(name)
             late = contextlib.suppress(subprocess.TimeoutExpired)
@@ -78,68 +90,87 @@ class Side:
 
 
 def compare(direct: Side, through: Side, files: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Counts, and every test that differs: by name, with the first differences."""
+    """Counts, and every test that differs: by name, with the first differences, or with the reason."""
     plain = direct.account(files)
-    differing = _differing(plain, through.account(files))
-    first = len(differing)
+    cells = differing(plain, through.account(files))
+    first = len(cells)
     for _ in range(AGAIN):
-        if not differing:
+        again = [row for row, cell in cells.items() if cell.verdict is Verdict.DIFFERS]
+        if not again:
             break
-        names = list(differing)
-        differing = _differing(direct.account(files, names), through.account(files, names))
+        known = {row: cell for row, cell in cells.items() if row not in again}
+        cells = known | differing(direct.account(files, again), through.account(files, again))
     ran = [each for each in plain.values() if "absent" not in each]
     # Alike, but not what the file says of it: no result that could be called the same.
-    odd = [each for each in ran if each["row"] not in differing and ("error" in each or "unexpected" in each)]
+    odd = [each for each in ran if each["row"] not in cells and ("error" in each or "unexpected" in each)]
     return {
-        "same": len(ran) - len(differing) - len(odd),
+        "same": len(ran) - len(cells) - len(odd),
+        "known": {row: list(cell.reasons) for row, cell in cells.items() if cell.verdict is Verdict.KNOWN},
         "neither": {each["row"]: each.get("unexpected", each.get("error")) for each in odd},
         "absent": len(plain) - len(ran),
-        "again": first - len(differing),
-        "differ": differing,
+        "again": first - len(cells),
+        "differ": {
+            row: list(cell.differences[:SHOWN]) for row, cell in cells.items() if cell.verdict is Verdict.DIFFERS
+        },
     }
 
 
-def _differing(plain: Account, ours: Account) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+def differing(plain: Account, ours: Account) -> dict[str, Cell]:
+    """The tests that are not the same, for a reason or without one."""
+    found: dict[str, Cell] = {}
     for row, here in plain.items():
         if row not in ours:
-            found[row] = ["not reported through wardgate"]
+            found[row] = missing(row, "through wardgate")
             continue
-        cell = judge("Node specifications", here, ours[row], DIFFERENCES)
-        if cell.verdict is Verdict.DIFFERS:
-            found[row] = list(cell.differences[:6])
+        cell = judge("Node driver", here, ours[row], SPECIFICATIONS)
+        if cell.verdict in (Verdict.DIFFERS, Verdict.KNOWN):
+            found[row] = cell
     return found
 
 
-def run(source: Path, work: Path, *, standalone: bool, folders: Sequence[str]) -> int:
-    """Everything up, the folders both ways; how many tests differ."""
+@contextlib.contextmanager
+def sides(stack: Stack, shape: Shape) -> Iterator[tuple[Side, Side]]:
+    """A deployment with the ways to it: direct, and through wardgate."""
     client = list(node())[-1]
-    shape = replace(STANDALONE if standalone else RS1, auth=False, tls=False)
-    results = work / f"{'standalone' if standalone else 'rs1'}.json"
+    topology = "single" if shape.set_name is None else "replicaset"
+    with MongoDeployment(shape) as deployment:
+        root, member = deployment.root, deployment.members[0]
+        if not shape.auth:
+            deployment.create_login(root, ["root"])
+        stack.add_resource("db", deployment)
+        stack.add_account("root", "db", root, "--allow-admin")
+        access = stack.access("db", "root", "12h", *(["--local-auth"] if shape.auth else []))
+        user = f"{quote(root.username, safe='')}:{quote(root.password, safe='')}@" if shape.auth else ""
+        ours = {each["address"]: "member0" for each in access.members} | {f"127.0.0.1:{access.port}": "member0"}
+        yield (
+            Side(client, f"mongodb://{user}{member.address}/", topology, shape.auth, {member.address: "member0"}),
+            Side(client, access.uri, topology, shape.auth, ours),
+        )
+
+
+def run(source: Path, work: Path, name: str, folders: Sequence[str]) -> int:
+    """Everything up, the folders both ways; how many tests differ. `name` is of SHAPES."""
+    results = work / f"{name}.json"
     work.mkdir(parents=True, exist_ok=True)
     kept: dict[str, Any] = json.loads(results.read_text()) if results.exists() else {}
-    topology = "single" if standalone else "replicaset"
-    with MongoDeployment(shape) as deployment, Stack(work / f"stack-{os.getpid()}") as stack:
-        deployment.create_login(deployment.root, ["root"])
+    with Stack(work / f"stack-{os.getpid()}") as stack:
         stack.up()
-        stack.add_resource("db", deployment)
-        stack.add_account("root", "db", deployment.root, "--allow-admin")
-        access = stack.access("db", "root", "12h")
-        member = deployment.members[0]
-        direct = Side(client, f"mongodb://{member.address}/", topology, {member.address: "member0"})
-        ours = {each["address"]: "member0" for each in access.members} | {f"127.0.0.1:{access.port}": "member0"}
-        through = Side(client, f"mongodb://127.0.0.1:{access.port}/", topology, ours)
-        for folder in folders:
-            kept[folder] = found = compare(direct, through, spec_files(source, folder))
-            results.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
-            figures = ", ".join(
-                f"{len(each) if isinstance(each, dict) else each} {name}" for name, each in found.items()
-            )
-            sys.stdout.write(f"{folder}: {figures}\n")
-            for name, lines in found["differ"].items():
-                sys.stdout.write("".join(f"    {line}\n" for line in (name, *lines)))
-            sys.stdout.flush()
+        with sides(stack, SHAPES[name]) as (direct, through):
+            for folder in folders:
+                kept[folder] = found = compare(direct, through, spec_files(source, folder))
+                results.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
+                sys.stdout.write("\n".join(lines(folder, found)) + "\n")
+                sys.stdout.flush()
     return sum(len(each["differ"]) for each in kept.values())
+
+
+def lines(folder: str, found: Mapping[str, Any]) -> Iterator[str]:
+    """What is said of a folder on the terminal."""
+    figures = (f"{len(each) if isinstance(each, dict) else each} {name}" for name, each in found.items())
+    yield f"{folder}: {', '.join(figures)}"
+    for name, differences in found["differ"].items():
+        yield f"    {name}"
+        yield from (f"        {each}" for each in differences)
 
 
 def main() -> int:
@@ -147,13 +178,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m compat.specs", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--source", type=Path, default=TOOLS / "suite", help="where PyMongo's tests are")
     parser.add_argument("--work", type=Path, default=Path("compat/.work/specs"), help="where results go")
-    parser.add_argument("--standalone", action="store_true", help="on a standalone instead of a one-member set")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--standalone", action="store_true", help="on a standalone instead of a one-member set")
+    which.add_argument("--login", action="store_true", help="on a set of one member that demands a login")
     parser.add_argument("--folders", default=",".join(FOLDERS), help="folders of the specifications")
     asked = parser.parse_args()
     if not (asked.source / "test" / "crud").is_dir():
         parser.error(f"{asked.source} has no tests: {SETUP}")
     folders = [each for each in asked.folders.split(",") if each]
-    return 1 if run(asked.source.resolve(), asked.work.resolve(), standalone=asked.standalone, folders=folders) else 0
+    name = "standalone" if asked.standalone else "login" if asked.login else "rs1"
+    return 1 if run(asked.source.resolve(), asked.work.resolve(), name, folders) else 0
 
 
 if __name__ == "__main__":

@@ -79,10 +79,25 @@ def test_a_drivers_own_tests() -> None:
 
 def test_the_specifications_tests() -> None:
     found = {
-        "crud": {"same": 7, "neither": {"crud/a: b": ["x"]}, "absent": 2, "again": 1, "differ": {}},
-        "sessions": {"same": 1, "neither": {}, "absent": 0, "again": 0, "differ": {"sessions/a: b": ["v: 1 → 2"]}},
+        "crud": {
+            "same": 7,
+            "known": {"crud/c: d": ["why"]},
+            "neither": {"crud/a: b": ["x"]},
+            "absent": 2,
+            "again": 1,
+            "differ": {},
+        },
+        "sessions": {
+            "same": 1,
+            "known": {},
+            "neither": {},
+            "absent": 0,
+            "again": 0,
+            "differ": {"sessions/a: b": ["v: 1 → 2"]},
+        },
     }
     page = report.document(RESULTS, None, {"rs1": found})
-    assert "| rs1 | crud | 7 | 1 | 2 | 0 |" in page
-    assert "| rs1 | **all** | 8 | 1 | 2 | 1 |" in page
+    assert "| rs1 | crud | 7 | 1 | 1 | 2 | 0 |" in page
+    assert "| rs1 | **all** | 8 | 1 | 1 | 2 | 1 |" in page
+    assert "- why (c: d)" in page
     assert "- rs1: sessions/a: b: v: 1 → 2" in page

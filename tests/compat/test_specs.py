@@ -6,6 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from compat import specs
+from compat.compare import Known
 from compat.specs import compare, spec_files
 
 FILES = [("crud/find", "find.json")]
@@ -34,8 +38,14 @@ def found(direct: Told, through: Told) -> dict[str, Any]:
 def test_what_differs_once_and_not_again_is_the_same() -> None:
     direct = Told(told(a={"value": 1}, b={"value": 1}), told(b={"value": 1}))
     through = Told(told(a={"value": 1}, b={"value": 2}), told(b={"value": 1}))
-    assert found(direct, through) == {"same": 2, "neither": {}, "absent": 0, "again": 1, "differ": {}}
+    assert found(direct, through) == {"same": 2, "known": {}, "neither": {}, "absent": 0, "again": 1, "differ": {}}
     assert direct.asked == through.asked == [None, ["b"]]
+
+
+def test_what_is_meant_to_differ_does_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(specs, "SPECIFICATIONS", (Known("a", "value", "why"),))
+    direct, through = Told(told(a={"value": 1})), Told(told(a={"value": 2}))
+    assert found(direct, through)["known"] == {"a": ["why"]}
 
 
 def test_what_differs_every_time_differs() -> None:
@@ -49,6 +59,7 @@ def test_an_error_on_both_sides_is_no_same_result() -> None:
     account = told(a={"error": {"message": "x"}}, b={"value": 1, "unexpected": ["find: y"]}, c={"absent": "sharded"})
     assert found(Told(account), Told(account)) == {
         "same": 0,
+        "known": {},
         "neither": {"a": {"message": "x"}, "b": ["find: y"]},
         "absent": 1,
         "again": 0,
