@@ -41,6 +41,20 @@ def test_our_own_connection_is_ours(family: socket.AddressFamily, address: str) 
 
 
 @linux
+def test_a_connection_by_ipv4_from_an_ipv6_socket_is_ours() -> None:
+    """How Java connects: to the kernel such a socket is one of IPv6 with addresses that stand for those of IPv4."""
+    with socket.socket() as server, socket.socket(socket.AF_INET6) as client:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        client.connect(("::ffff:127.0.0.1", server.getsockname()[1]))
+        accepted, peer = server.accept()
+        with accepted:
+            assert owner_of_peer(socket.AF_INET, peer, accepted.getsockname()) is Owner.OURS
+            client.close()
+            assert owner_of_peer(socket.AF_INET, peer, accepted.getsockname()) is Owner.GONE
+
+
+@linux
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 def test_another_users_connection_is_not() -> None:
     with socket.socket() as server:

@@ -14,6 +14,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from enum import Enum, auto
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -35,6 +36,9 @@ _NO_COOKIE: Final = b"\xff" * 8
 _ALL_STATES: Final = 0xFFFF_FFFF
 _ID_OFFSET: Final = _HEAD.size + 4
 _OWNER_OFFSET: Final = _ID_OFFSET + 48 + 12
+
+# An IPv4 connection may be of an IPv6 socket, as all of Java's are: the kernel then calls both ends by such addresses.
+_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 End = tuple[str, int]
 
@@ -84,8 +88,10 @@ def _ask(family: int, peer: End, local: End) -> _Holder | None:
     if not hasattr(socket, "AF_NETLINK"):
         raise OSError(errno.EAFNOSUPPORT, "no netlink")
     # The peer's own socket has our roles exchanged: its local address is the peer's, its remote address is ours.
-    ends = b"".join(socket.inet_pton(family, address).ljust(16, b"\0") for address, _ in (peer, local))
-    wanted = _PORTS.pack(peer[1], local[1]) + ends
+    addresses = [socket.inet_pton(family, address) for address, _ in (peer, local)]
+    ports = _PORTS.pack(peer[1], local[1])
+    wanted = ports + b"".join(address.ljust(16, b"\0") for address in addresses)
+    mapped = ports + b"".join(_MAPPED + address for address in addresses)  # no such thing where the family is IPv6
     body = _WISH.pack(family, socket.IPPROTO_TCP, 0, 0, _ALL_STATES) + wanted + bytes(4) + _NO_COOKIE
     head = _HEAD.pack(_HEAD.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG) as link:
@@ -99,24 +105,30 @@ def _ask(family: int, peer: End, local: End) -> _Holder | None:
         raise OSError(code, os.strerror(code))
     if len(answer) < _OWNER_OFFSET + _OWNER.size:
         raise OSError(errno.EPROTO, "the kernel's answer is too short")
-    if answer[_ID_OFFSET : _ID_OFFSET + len(wanted)] != wanted:
+    if answer[_ID_OFFSET : _ID_OFFSET + len(wanted)] not in (wanted, mapped):
         return None  # where no connection fits, the kernel tells of a listener at that port
     return _Holder(*_OWNER.unpack_from(answer, _OWNER_OFFSET))
 
 
 def _look_up(family: int, peer: End, local: End) -> _Holder | None:
-    """In the kernel's table as text; None if it has no such socket. OSError where it can't be read."""
-    content = _TABLES[socket.AddressFamily(family)].read_bytes()
-    needle = f" {_in_hex(family, *peer)} {_in_hex(family, *local)} ".encode()
-    found = content.find(needle)
+    """In the kernel's tables as text; None if they have no such socket. OSError where one can't be read."""
+    ends = [(socket.inet_pton(family, address), port) for address, port in (peer, local)]
+    found = _find(_TABLES[socket.AddressFamily(family)], ends)
+    if found is None and family == socket.AF_INET and _TABLES[socket.AF_INET6].exists():
+        found = _find(_TABLES[socket.AF_INET6], [(_MAPPED + address, port) for address, port in ends])
+    return found
+
+
+def _find(table: Path, ends: Sequence[tuple[bytes, int]]) -> _Holder | None:
+    content = table.read_bytes()
+    found = content.find(f" {_in_hex(*ends[0])} {_in_hex(*ends[1])} ".encode())
     if found < 0:
         return None
     row = content[content.rfind(b"\n", 0, found) + 1 : content.find(b"\n", found)].split()
     return _Holder(int(row[_UID_FIELD]), int(row[_INODE_FIELD]))
 
 
-def _in_hex(family: int, address: str, port: int) -> str:
+def _in_hex(address: bytes, port: int) -> str:
     """`address:port` as the kernel prints it: each 32-bit word of the address in host order."""
-    raw = socket.inet_pton(family, address)
-    words = struct.unpack(f"={len(raw) // 4}I", raw)
+    words = struct.unpack(f"={len(address) // 4}I", address)
     return "".join(f"{word:08X}" for word in words) + f":{port:04X}"
