@@ -26,7 +26,7 @@ _ROOTS_MAX: Final = 1_024  # namespaces remembered: clients choose them
 
 _ANY: Final = b"*"
 _MANY: Final = b"**"
-_BUCKETS: Final = "system.buckets."  # a time series' own collection: its fields stand below others there
+_BUCKETS: Final = "system.buckets."  # a time series' own collections: their fields stand below others
 _ELSEWHERE: Final = frozenset({"system.profile"})  # collections with copies of what stands in others
 
 _State: TypeAlias = tuple[int, int]  # rule, place in it
@@ -127,6 +127,7 @@ class Automaton:
         self._roots: dict[str, Node] = {}
         # For what nothing is known of: any field of any collection.
         self.everything = self.node(frozenset(self._fields(range(len(self._paths)))))
+        self._copies: Node | None = None
 
     def root(self, namespace: str) -> Node:
         """Where the documents of ``database.collection`` begin; of a database alone, those of any collection in it."""
@@ -144,21 +145,28 @@ class Automaton:
     def _root(self, namespace: str) -> Node:
         database, _, collection = namespace.partition(".")
         if database == "local":
-            return self.everything
+            return self._copied()
         return self._begin([i for i, path in enumerate(self._paths) if path.database in (None, database)], collection)
 
     def _begin(self, rules: Sequence[int], collection: str) -> Node:
-        if collection in _ELSEWHERE:
-            return self.everything
+        if collection in _ELSEWHERE or collection.startswith(_BUCKETS):
+            return self._copied()
         if not collection or collection == "$cmd":
             return self.node(frozenset(self._fields(rules)))
-        bucket = collection.startswith(_BUCKETS)
-        states = self._close({(rule, 0) for rule in rules})
-        for segment in collection.removeprefix(_BUCKETS).encode("utf-8", "surrogatepass").split(b"."):
+        states = self.close({(rule, 0) for rule in rules})
+        for segment in collection.encode("utf-8", "surrogatepass").split(b"."):
             states = self.after(states, segment)
-        whole = self._close({(rule, 1) for rule in rules if self._paths[rule].segments[0] == _ANY})
+        whole = self.close({(rule, 1) for rule in rules if self._paths[rule].segments[0] == _ANY})
         begun = frozenset(state for state in states | whole if state[1] < len(self._paths[state[0]].segments))
-        return self.anywhere(begun) if bucket else self.node(begun)
+        return self.node(begun)
+
+    def _copied(self) -> Node:
+        """Where documents begin that hold, somewhere below, documents of other collections or commands on them."""
+        if self._copies is None:
+            tails = {path.segments[at:] for path in self._paths for at in range(1, len(path.segments))}
+            below = Automaton(Path(None, (_MANY, *tail)) for tail in sorted(tails))
+            self._copies = below.node(below.close({(rule, 0) for rule in range(len(tails))}))
+        return self._copies
 
     def _fields(self, rules: Iterable[int]) -> Iterable[_State]:
         for rule in rules:
@@ -193,9 +201,9 @@ class Automaton:
                 reached.add((rule, place))
             elif wanted in (_ANY, segment):
                 reached.add((rule, place + 1))
-        return self._close(reached)
+        return self.close(reached)
 
-    def _close(self, states: set[_State]) -> _States:
+    def close(self, states: set[_State]) -> _States:
         """With all places that are reached by a `**` that stands for nothing."""
         todo = list(states)
         while todo:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, NamedTuple
 
 from ...rawbson import walk
@@ -66,9 +66,7 @@ class Masking:
         if recorded.masked == ("*",):
             return recorded
         request = command.request
-        hinted = self._patterns is not None and self._patterns.may_be_in(
-            request.raw if recorded.masked == () else recorded.body
-        )
+        hinted = self.hints(request.raw if recorded.masked == () else recorded.body)
         concerned = self.concerns(command)
         if not hinted and not concerned:
             return recorded
@@ -87,6 +85,10 @@ class Masking:
         before = set(record_body(command).masked)
         return tuple(path for path in recorded.masked if path not in before)
 
+    def hints(self, data: bytes) -> bool:
+        """Whether a pattern could be found in these bytes of BSON."""
+        return self._patterns is not None and self._patterns.may_be_in(data)
+
     def concerns(self, command: Command) -> bool:
         """Whether a rule by path could be about what this command touches."""
         if self._automaton.everything.dead or commands.is_plain(_name(command)):
@@ -94,19 +96,20 @@ class Masking:
         return any(not self._automaton.root(namespace).dead for namespace in command.namespaces) or not command.known
 
     def _masked(self, command: Command, recorded: Recorded, *, concerned: bool, hinted: bool) -> Recorded:
-        walker = Walker(self._patterns if hinted else None, self._nowhere)
-        node = self._node(command) if concerned else self._nowhere
-        body, name = recorded.body, command.name
+        body, masked = recorded.body, dict.fromkeys(recorded.masked)
         if concerned:
-            new = Parts(walker, self._automaton, command.database).body(body, 0, len(body), name, node)
-        else:
-            new = walker.fields(body, 0, len(body), self._nowhere, None)
-        sequences = []
-        masker = SectionMasker(self, command, walker)
-        for identifier, documents in recorded.sequences:
-            sequences.append((identifier, masker.documents(identifier, documents)))
-        masked = (*recorded.masked, *walker.masked)
-        return Recorded(body if new is None else new, tuple(sequences), masked)
+            walker = Walker(None, self._nowhere)
+            parts = Parts(walker, self._automaton, command.database)
+            body = parts.body(body, 0, len(body), command.name, self._node(command)) or body
+            masked.update(dict.fromkeys(walker.masked))
+        if hinted:
+            walker = Walker(self._patterns, self._nowhere)
+            body = walker.fields(body, 0, len(body), self._nowhere, None) or body
+            masked.update(dict.fromkeys(walker.masked))
+        sections = SectionMasker(self, command)
+        sequences = tuple((name, sections.documents(name, documents)) for name, documents in recorded.sequences)
+        masked.update(dict.fromkeys(sections.masked))
+        return Recorded(body, sequences, tuple(masked))
 
     def _node(self, command: Command) -> Node:
         """The documents that a command's own fields are about."""
@@ -131,9 +134,10 @@ class Masking:
 
     # --- for sections that come in pieces -----------------------------------------------------------------------------
 
-    def walker(self) -> Walker:
-        """One that looks for everything."""
-        return Walker(self._patterns, self._nowhere)
+    def walkers(self) -> tuple[Walker, Walker | None]:
+        """One for paths, and one for patterns behind it, if there are any."""
+        by_pattern = None if self._patterns is None else Walker(self._patterns, self._nowhere)
+        return Walker(None, self._nowhere), by_pattern
 
     def parts(self, walker: Walker, command: Command | None, collection: str = "") -> tuple[Parts, Node]:
         """For documents of a section; `command` None: of what they belong to no more than the `collection` is known."""
@@ -142,44 +146,63 @@ class Masking:
         node = self._node(command) if self.concerns(command) else self._nowhere
         return Parts(walker, self._automaton, command.database), node
 
+    @property
+    def nowhere(self) -> Node:
+        """The node of no rule."""
+        return self._nowhere
+
 
 class SectionMasker:
     """The documents of sections, masked one by one."""
 
-    def __init__(self, masking: Masking, command: Command | None = None, walker: Walker | None = None) -> None:
+    def __init__(self, masking: Masking, command: Command | None = None) -> None:
         self._masking = masking
-        self._walker = masking.walker() if walker is None else walker
+        self._by_path, self._by_pattern = masking.walkers()
         self.known = command is not None
-        self._parts, self._node = masking.parts(self._walker, command)
+        self._parts, self._node = masking.parts(self._by_path, command)
 
     @property
     def masked(self) -> tuple[str, ...]:
         """The masked paths so far."""
-        return self._walker.masked
+        by_pattern = () if self._by_pattern is None else self._by_pattern.masked
+        return (*self._by_path.masked, *by_pattern)
 
     def guess(self, collection: str) -> None:
         """The documents from now on belong to a collection of this name, in whatever database."""
-        self._parts, self._node = self._masking.parts(self._walker, None, collection)
+        self._parts, self._node = self._masking.parts(self._by_path, None, collection)
 
     def know(self, command: Command) -> None:
         """What the documents from now on belong to."""
         self.known = True
-        self._parts, self._node = self._masking.parts(self._walker, command)
+        self._parts, self._node = self._masking.parts(self._by_path, command)
 
     def documents(self, identifier: str, data: bytes) -> bytes:
         """Documents that stand one behind the other; BsonError."""
+        if not self._node.dead:
+            data = self._each(data, lambda start, stop: self._parts.document(data, start, stop, identifier, self._node))
+        walker, masking = self._by_pattern, self._masking
+        if walker is None or not masking.hints(data):
+            return data
+        whole, trail = data, (None, identifier.encode())
+
+        def by_pattern(start: int, stop: int) -> bytes | None:
+            walker.again()
+            return walker.fields(whole, start, stop, masking.nowhere, trail)
+
+        return self._each(data, by_pattern)
+
+    @staticmethod
+    def _each(data: bytes, mask: Callable[[int, int], bytes | None]) -> bytes:
         parts: list[bytes] = []
         pos = kept = 0
         while pos < len(data):
             stop = walk.document_end(data, pos, len(data))
             walk.validate(data, pos, stop)
-            new = self._parts.document(data, pos, stop, identifier, self._node)
+            new = mask(pos, stop)
             if new is not None:
                 parts += (data[kept:pos], new)
                 kept = stop
             pos = stop
-        if not parts:
-            return data
         parts.append(data[kept:])
         return b"".join(parts)
 

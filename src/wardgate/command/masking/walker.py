@@ -13,6 +13,7 @@ Law: one frame of recursion for each level of the document, whose depth was chec
 
 from __future__ import annotations
 
+import re
 from typing import Final, TypeAlias
 
 from ...rawbson import build, walk
@@ -23,6 +24,7 @@ from .patterns import Patterns
 Trail: TypeAlias = "tuple[Trail, bytes] | None"
 
 ELEMENTS_MAX: Final = 100_000  # looked at in one command: about 0.1 s, in which nobody else is served
+_PLACEHOLDER: Final = re.compile(re.escape(MASK.encode()) + rb":[A-Za-z]+").fullmatch
 _PATHS_MAX: Final = 64  # of masked paths that a record lists
 _AND_MORE: Final = "…"
 _CONTAINERS: Final = frozenset({walk.DOCUMENT, walk.ARRAY})
@@ -219,7 +221,8 @@ class Walker:
         if patterns is None:
             return None
         if kind in _TEXTS:
-            found = patterns.found_in(data[start + 4 : stop - 1])
+            text = data[start + 4 : stop - 1]
+            found = patterns.found_in(text) and _PLACEHOLDER(text) is None
         elif kind == walk.REGEX:
             found = patterns.found_in(data[start : data.index(0, start)])
         elif kind in (walk.CODE_WITH_SCOPE, walk.DB_POINTER):
@@ -243,8 +246,8 @@ class Walker:
     def _name(self, name: bytes, index: int, trail: Trail) -> bytes:
         """The name of a field, or one in place of it."""
         assert self._patterns is not None
-        if not self._patterns.found_in(name):
-            return name
+        if not self._patterns.found_in(name) or (trail is None and (not index or name == b"$db")):
+            return name  # at the top the first one is the command, which is a fact as the database is
         hidden = _HIDDEN_NAME + b":%d" % index  # numbered: there may be several, and a document has a name once
         self.note((trail, hidden))
         return hidden
