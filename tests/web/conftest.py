@@ -30,6 +30,7 @@ from wardgate.api.models import Hop, HopKind, TestResult
 from wardgate.control.db import Base, Database
 from wardgate.control.db.engine import sqlite_url
 from wardgate.control.identity.passwords import Cost, PasswordHasher
+from wardgate.control.outbound import Outbound
 from wardgate.control.services import install, open_services
 from wardgate.control.settings import DoorSettings, Settings
 from wardgate.control.sources import Sources
@@ -116,7 +117,8 @@ async def installation(folder: Path) -> AsyncIterator[Web]:
         sources=sources,
         hasher=hasher,
     )
-    services = await open_services(settings, database, [master], sources=sources, hasher=hasher)
+    outbound = Outbound(frozenset({"127.0.0.1"}))  # for providers that tests run
+    services = await open_services(settings, database, [master], sources=sources, hasher=hasher, outbound=outbound)
     control = Control(services, create_app(services), clock, folder, address, None)
     config = uvicorn.Config(
         control.app, lifespan="off", log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=1

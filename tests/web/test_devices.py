@@ -122,6 +122,14 @@ async def test_a_code_is_typed_in(web: Web, page: Page) -> None:
         assert polled.status_code == 200
 
 
+async def test_a_link_spares_nobody_the_typing(web: Web, page: Page) -> None:
+    async with web.control.client() as client:
+        begun = (await client.post(f"{V1}/auth/device-requests", json={"device": "server-7"})).json()
+    await web.sign_in(page)
+    await page.goto(f"{web.url}/authorize/{begun['user_code']}")
+    assert page.url == f"{web.url}/device"
+
+
 async def test_devices_are_listed_renamed_and_signed_out(web: Web, page: Page) -> None:
     other = await web.control.login(ADMIN_EMAIL)
     third = await web.control.login(ADMIN_EMAIL)

@@ -42,3 +42,9 @@ class Settings:
         """Where passkeys are good; None where no name of this control plane is one that its door takes."""
         site = passkey_site(self.public_url)
         return site if site is not None and site.origin.partition("://")[2] in self.door.hosts else None
+
+    @property
+    def pages(self) -> str:
+        """The origin of people's pages: where passkeys are good, if they are anywhere, or a sign-in there could not
+        use one."""
+        return self.public_url if self.passkeys is None else self.passkeys.origin

@@ -275,7 +275,7 @@ async def test_a_sign_in_ends_with_the_providers_lifetime_and_so_does_what_it_le
     await sign_in(browser, provider, idp)
     begun = (await nobody.post(f"{V1}/auth/device-requests", json={})).json()
     place = f"/authorize/{begun['user_code']}"
-    csrf = (await browser.get(place)).text.partition('name="csrf" value="')[2].partition('"')[0]
+    csrf = (await browser.get("/device")).text.partition('name="csrf" value="')[2].partition('"')[0]
     headers = {"origin": "http://127.0.0.1:8400"}
     await browser.post(place, data={"decision": "approve", "csrf": csrf}, headers=headers)
     body = {"device_code": begun["device_code"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import RedirectResponse
@@ -37,7 +37,8 @@ def _typing(router: APIRouter, site: Site) -> None:
 
     @router.post("/device")
     async def device_code(request: Request, actor: _Approver) -> Response:
-        """Go on to the device that shows the code."""
+        """Show the device that shows the code. It has no address of its own: a link that somebody sends must not
+        spare its reader the typing, which is what they would notice (RFC 8628, section 5.4)."""
         form = await Form.of(request)
         code = form.text("code")
         try:
@@ -45,7 +46,11 @@ def _typing(router: APIRouter, site: Site) -> None:
         except ProblemError as refused:
             filled = Filled.again(form, refused, ("code",), {ProblemCode.NOT_FOUND: "code"})
             return await site.page(request, "devices/code.html", form=filled, status=refused.problem.status)
-        return site.redirect(request, f"/authorize/{quote(waiting.code, safe='')}")
+        try:
+            await site.services.devices.must_be_fresh(actor)
+        except ProblemError as stale:
+            return _sign_in_again(site, "/device", request, stale)
+        return await site.page(request, "devices/waiting.html", waiting=waiting, code=waiting.code)
 
 
 def _deciding(router: APIRouter, site: Site) -> None:
@@ -55,12 +60,14 @@ def _deciding(router: APIRouter, site: Site) -> None:
     async def waiting_device_page(request: Request, code: str, actor: _Approver) -> Response:
         """Show which device asks to be let in."""
         waiting = await devices.describe(actor, code)
+        if waiting.returns_to is None:
+            return site.redirect(request, "/device")
         try:
             await devices.must_be_fresh(actor)
         except ProblemError as stale:
-            return _sign_in_again(site, request, stale)
+            return _sign_in_again(site, request.url.path, request, stale)
         # The answer leads to the address on loopback that the device listens at, and the page's policy must allow it.
-        targets = () if waiting.returns_to is None else (waiting.returns_to,)
+        targets = (waiting.returns_to,)
         return await site.page(request, "devices/waiting.html", form_targets=targets, waiting=waiting, code=code)
 
     @router.post("/authorize/{code}")
@@ -72,14 +79,14 @@ def _deciding(router: APIRouter, site: Site) -> None:
         except ProblemError as refused:
             if refused.problem.code is not ProblemCode.FRESH_SIGN_IN_REQUIRED:
                 raise
-            return _sign_in_again(site, request, refused)
+            return _sign_in_again(site, "/device", request, refused)
         if decided.redirect is not None:
             return RedirectResponse(decided.redirect, 303)
         return await site.page(request, "devices/decided.html", allowed=allowed)
 
 
-def _sign_in_again(site: Site, request: Request, why: ProblemError) -> Response:
-    query = urlencode({"next": request.url.path, "again": "1"})
+def _sign_in_again(site: Site, wanted: str, request: Request, why: ProblemError) -> Response:
+    query = urlencode({"next": wanted, "again": "1"})
     return site.redirect(request, f"/sign-in?{query}", flash=why.message, tone="warn")
 
 
