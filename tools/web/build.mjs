@@ -29,7 +29,7 @@ execFileSync(process.execPath, [cli, "--input", join(here, "app.css"), "--output
   stdio: ["ignore", "ignore", "inherit"],
 });
 
-for (const name of ["app", "chart", "passkeys"]) {
+for (const name of ["app", "chart", "log", "passkeys"]) {
   buildSync({
     entryPoints: [join(here, `${name}.js`)],
     outfile: join(out, `${name}.js`),

@@ -6,6 +6,7 @@ they belong to.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
@@ -88,3 +89,50 @@ class RecordSettingsUpdate(Request):
     durability: Literal["strict", "process"] = "strict"
     retention_days: int | None = Field(default=None, ge=1, le=36_500)
     legal_hold: bool = False
+
+
+class LogFilter(BaseModel):
+    """Which lines of one session's log are meant; what is left out is any."""
+
+    kind: Literal["command", "denied", "connection", "session"] | None = None
+    database: str | None = None
+    collection: str | None = None
+    command: str | None = None
+    effect: Literal["read", "write", "admin", "code", "auth"] | None = None
+    failed: bool = False
+
+
+class ClientConnection(BaseModel):
+    """One client connection of a session, from its records."""
+
+    number: int
+    epoch: int
+    opened_at: datetime | None = None
+    closed_at: datetime | None = None
+    client_app: str | None = None
+    driver: str | None = None
+    platform: str | None = None
+    member: str | None = None
+    reason: str | None = Field(default=None, description="Why it ended.")
+    commands: int | None = Field(default=None, description="Once it has ended.")
+    bytes_in: int | None = None
+    bytes_out: int | None = None
+
+
+class TimelineStep(BaseModel):
+    """Some of a session's commands, one after the other."""
+
+    at: datetime = Field(description="Of the first of them.")
+    until: datetime = Field(description="Of the last of them.")
+    commands: int
+    errors: int
+    mean_us: float | None = Field(default=None, description="Their mean duration.")
+    longest_us: int | None = None
+
+
+class Timeline(BaseModel):
+    """A session's activity: its commands in at most 240 stretches of equally many records."""
+
+    since: datetime | None
+    until: datetime | None
+    steps: list[TimelineStep]

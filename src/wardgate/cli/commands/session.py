@@ -113,12 +113,21 @@ def show_(settings: Settings, session_id: str, as_json: bool) -> None:
 @click.command()
 @click.argument("session_id")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the session has ended and all of its record is here.")
+@click.option("--namespace", metavar="DB[.COLLECTION]", default=None, help="Only in this database or collection.")
+@click.option("--command", metavar="NAME", default=None, help="Only this command: find, update, …")
+@click.option(
+    "--effect", type=click.Choice(["read", "write", "admin", "code", "auth"]), default=None, help="Only such."
+)
+@click.option("--failed", is_flag=True, help="Only what MongoDB or wardgate refused.")
 @options.json_output
 @options.settings
-def logs(settings: Settings, session_id: str, follow: bool, as_json: bool) -> None:
+def logs(settings: Settings, session_id: str, follow: bool, as_json: bool, **asked: Any) -> None:
     """Show every command of a session with its outcome; with --json one object a line."""
+    database, _, collection = (asked.pop("namespace") or "").partition(".")
+    wanted = {**asked, "database": database or None, "collection": collection or None}
+    query = {"limit": 500, **{name: value for name, value in wanted.items() if value}}
     with settings.api() as client:
-        found = _followed(client, session_id) if follow else client.pages(_records(session_id), Record, {"limit": 500})
+        found = _followed(client, session_id, query) if follow else client.pages(_records(session_id), Record, query)
         for record in found:
             if as_json:
                 print_json_line(record)
@@ -130,12 +139,12 @@ def _records(session_id: str) -> str:
     return path("sessions", session_id, "records")
 
 
-def _followed(client: ApiClient, session_id: str) -> Iterator[Record]:
+def _followed(client: ApiClient, session_id: str, asked: dict[str, Any]) -> Iterator[Record]:
     """What comes, until the session is over; an outage of the control plane is waited out."""
     from ..patience import Patience
 
     patience = Patience()
-    query: dict[str, Any] = {"limit": 500, "wait_s": _WAIT_S}
+    query = {**asked, "wait_s": _WAIT_S}
     while True:
         page = patience(lambda: client.page(path("sessions", session_id, "tail"), Record, query))
         yield from page.items

@@ -37,6 +37,12 @@ MEDIA_TYPES: Final = {
     ExportFormat.JSONL: "application/x-ndjson",
     ExportFormat.MONGOSH: "text/javascript; charset=utf-8",
 }
+ENDINGS: Final = {
+    ExportFormat.BUNDLE: "tar",
+    ExportFormat.CSV: "csv",
+    ExportFormat.JSONL: "jsonl",
+    ExportFormat.MONGOSH: "js",
+}
 
 
 class Exporter:

@@ -141,11 +141,7 @@ class Script:
         if reason is not None:
             shown = _literal({"at": f"{record.at.isoformat()}", "command": record.command, "body": body})
             return f"// {reason}: {shown}\n"
-        kept = {name: value for name, value in body.items() if name not in _OF_THE_CONNECTION}
-        concern = kept.get("readConcern")
-        if isinstance(concern, dict):
-            kept["readConcern"] = {n: v for n, v in concern.items() if n not in ("afterClusterTime", "atClusterTime")}
-        return f"wardgateRun({_literal(record.database or 'test')}, {_literal(_literal(kept))});\n"
+        return f"wardgateRun({_literal(record.database or 'test')}, {_literal(_literal(_again(body)))});\n"
 
     def _why_not(self, record: Record, body: dict[str, Any]) -> str | None:
         if record.kind == "denied":
@@ -164,6 +160,26 @@ class Script:
     def end(self) -> str:
         """That it is all: a script that was cut off lacks this line."""
         return "// wardgate: end of the session's commands\n"
+
+
+def once(record: Record) -> str | None:
+    """One command as a line for mongosh; None for what can't be said so: no command, or not recorded whole."""
+    body = record.body
+    if record.kind not in ("command", "denied") or not body:
+        return None
+    if (record.details or {}).get("masked") or any(name.startswith("$wardgate") for name in body):
+        return None
+    database, command = _literal(record.database or "test"), _literal(_literal(_again(body)))
+    return f"db.getSiblingDB({database}).runCommand(EJSON.parse({command}, {{ relaxed: false }}))"
+
+
+def _again(body: dict[str, Any]) -> dict[str, Any]:
+    """A command as it can be sent on another connection."""
+    kept = {name: value for name, value in body.items() if name not in _OF_THE_CONNECTION}
+    concern = kept.get("readConcern")
+    if isinstance(concern, dict):
+        kept["readConcern"] = {n: v for n, v in concern.items() if n not in ("afterClusterTime", "atClusterTime")}
+    return kept
 
 
 def transaction(body: dict[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ...api.audit import LogFilter
 from ...api.models import Record
 from ...api.problems import ProblemCode, ProblemError
 from ..db import Database
@@ -29,10 +30,12 @@ class LogPages:
         self._keyring = keyring
         self._objects = objects
 
-    async def page(self, session_id: str, after: Cursor | None, limit: int) -> tuple[list[Record], bool]:
+    async def page(
+        self, session_id: str, after: Cursor | None, limit: int, asked: LogFilter | None = None
+    ) -> tuple[list[Record], bool]:
         """At most `limit` lines behind `after`, fewer where bodies are large; whether there are more."""
         async with self._database.read() as session:
-            rows = await store.page(session, session_id, after, limit + 1)
+            rows = await store.page(session, session_id, after, limit + 1, asked)
             more = len(rows) > limit
             bodies = await self.bodies(session, session_id, rows[:limit])
             further = await _further(session, session_id, rows[:limit])

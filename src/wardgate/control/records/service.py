@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Final
 
-from ...api.audit import AuditKey, ExportFormat, RecordHit, RecordQuery
+from ...api.audit import AuditKey, ClientConnection, ExportFormat, LogFilter, RecordHit, RecordQuery, Timeline
 from ...api.machine import RecordsAck
 from ...api.masking import MaskingPreview, MaskingPreviewRequest
 from ...api.models import Page, Record, Verification, VerificationState
@@ -20,6 +20,7 @@ from ..paging import Paging
 from ..projects import RecordKeeping
 from ..sources import Sources
 from ..vault import AuditKeys
+from . import shape
 from .exporting import Exporter
 from .feed import Feed
 from .intake import Intake
@@ -85,14 +86,16 @@ class RecordService:
         """Delete what its project does not keep any longer."""
         await self._retention.sweep()
 
-    async def read(self, actor: Actor, session_id: str, paging: Paging) -> Page[Record]:
+    async def read(self, actor: Actor, session_id: str, paging: Paging, asked: LogFilter | None = None) -> Page[Record]:
         """A page of a session's log; ProblemError `not_found`, `forbidden`, `invalid_request` (a bad cursor)."""
         after = read_cursor(paging.after)
         await self._admit(actor, session_id)
-        items, more = await self._pages.page(session_id, after, paging.limit)
+        items, more = await self._pages.page(session_id, after, paging.limit, asked)
         return Page[Record](items=items, next=cursor_of(items[-1]) if more and items else None)
 
-    async def follow(self, actor: Actor, session_id: str, paging: Paging, wait_s: float) -> Page[Record]:
+    async def follow(
+        self, actor: Actor, session_id: str, paging: Paging, wait_s: float, asked: LogFilter | None = None
+    ) -> Page[Record]:
         """What comes next in a log that goes on, waited for. `next` is null once the session has ended and all of its
         records are here."""
         after = read_cursor(paging.after)
@@ -102,7 +105,7 @@ class RecordService:
         with self._tail.watch(session_id) as watch:
             while True:
                 over = await self._is_over(session_id)
-                items, more = await self._pages.page(session_id, after, paging.limit)
+                items, more = await self._pages.page(session_id, after, paging.limit, asked)
                 shown = items if over else settled(items, self._sources.now())
                 left = until - loop.time()
                 if shown or over or left <= 0 or self.stopping():
@@ -133,6 +136,18 @@ class RecordService:
         self._told[reader] = now
         while len(self._told) > _REMEMBERED:
             del self._told[next(iter(self._told))]
+
+    async def connections(self, actor: Actor, session_id: str) -> Page[ClientConnection]:
+        """The client connections of a session; ProblemError `not_found`, `forbidden`."""
+        await self._admit(actor, session_id)
+        async with self._database.read() as session:
+            return Page[ClientConnection](items=await shape.connections(session, session_id))
+
+    async def timeline(self, actor: Actor, session_id: str) -> Timeline:
+        """A session's activity over time; ProblemError `not_found`, `forbidden`."""
+        await self._admit(actor, session_id)
+        async with self._database.read() as session:
+            return await shape.timeline(session, session_id)
 
     async def search(self, actor: Actor, asked: RecordQuery, paging: Paging) -> Page[RecordHit]:
         """A page of lines of all sessions; ProblemError `not_found`, `forbidden`, `invalid_request`."""

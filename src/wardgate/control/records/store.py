@@ -6,9 +6,27 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Table, and_, bindparam, false, func, insert, or_, select, true, tuple_, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    CursorResult,
+    Table,
+    and_,
+    bindparam,
+    case,
+    false,
+    func,
+    insert,
+    or_,
+    select,
+    true,
+    tuple_,
+    update,
+)
+from sqlalchemy import Row as Row_
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ...api.audit import LogFilter
 from ...audit.chain import Link
 from ...audit.records import CommandOutcome
 from .facts import Outcome
@@ -201,17 +219,49 @@ _CONCLUDE = (
 
 
 async def page(
-    session: AsyncSession, session_id: str, after: tuple[int, int] | None, limit: int
+    session: AsyncSession, session_id: str, after: tuple[int, int] | None, limit: int, asked: LogFilter | None = None
 ) -> Sequence[RecordRow]:
     """Lines of a session's log behind `after` (epoch, sequence number)."""
     place = tuple_(RecordRow.epoch, RecordRow.seq)
     query = (
         select(RecordRow)
-        .where(RecordRow.session_id == session_id, place > after if after is not None else true())
+        .where(RecordRow.session_id == session_id, place > after if after is not None else true(), *_only(asked))
         .order_by(RecordRow.epoch, RecordRow.seq)
         .limit(limit)
     )
     return list(await session.scalars(query))
+
+
+def _only(asked: LogFilter | None) -> list[ColumnElement[bool]]:
+    if asked is None:
+        return []
+    names = ("kind", "database", "collection", "command", "effect")
+    values = [(getattr(RecordRow, name), getattr(asked, name)) for name in names]
+    found: list[ColumnElement[bool]] = [column == value for column, value in values if value is not None]
+    if asked.failed:
+        found.append(RecordRow.ok == 0)
+    return found
+
+
+async def stretches(session: AsyncSession, session_id: str, number: int, width: int) -> Sequence[Row_[Any]]:
+    """What the commands of an epoch add up to, in stretches of `width` sequence numbers, in order."""
+    part = (_ROWS.c.seq / bindparam("width", width, type_=BigInteger())).label("part")
+    bad = or_(_ROWS.c.ok == 0, _ROWS.c.kind == "denied")
+    query = (
+        select(
+            part,
+            func.min(_ROWS.c.at).label("first"),
+            func.max(_ROWS.c.at).label("last"),
+            func.count().label("commands"),
+            func.sum(case((bad, 1), else_=0)).label("errors"),
+            func.avg(_ROWS.c.duration_us).label("mean"),
+            func.max(_ROWS.c.duration_us).label("longest"),
+        )
+        .where(_ROWS.c.session_id == session_id, _ROWS.c.epoch == number, _ROWS.c.kind.in_(("command", "denied")))
+        .group_by(part)
+        .order_by(part)
+    )
+    return (await session.execute(query)).all()
 
 
 async def seals(session: AsyncSession, session_id: str) -> Sequence[RecordSealRow]:

@@ -19,9 +19,13 @@ from . import (
     factors,
     gateways,
     home,
+    overview,
     passkey_sign_in,
     requests,
     resources,
+    search,
+    session,
+    sessions,
     sign_in,
     sso,
 )
@@ -38,4 +42,8 @@ ALL: Final[tuple[Callable[[Site], APIRouter], ...]] = (
     accounts.build,
     requests.build,
     gateways.build,
+    overview.build,
+    search.build,
+    sessions.build,
+    session.build,
 )

@@ -45,7 +45,7 @@ def _landing(router: APIRouter, site: Site) -> None:
     ) -> Response:
         """To the first page that the project has."""
         await site.services.projects.get(project_id)
-        path = next(path for path in _LANDING if path in site.paths)
+        path = next((path for path in _LANDING if path in site.paths), "/projects")
         return site.redirect(request, path.format(project_id=project_id))
 
 
