@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, LargeBinary, MetaData, Table, insert, text
+from sqlalchemy import Connection, LargeBinary, MetaData, Table, insert, inspect, text
 from sqlalchemy.types import JSON, Boolean, DateTime, Float, Integer
 
 from wardgate.control import schema
@@ -17,7 +17,7 @@ from wardgate.control.db.engine import sqlite_url
 from wardgate.errors import WardgateError
 
 
-async def test_the_migrations_lead_to_the_models(tmp_path: Path) -> None:
+async def test_the_migrations_lead_to_the_models(database_url: str) -> None:
     found: list[object] = []
 
     def work(connection: Connection) -> None:
@@ -25,18 +25,18 @@ async def test_the_migrations_lead_to_the_models(tmp_path: Path) -> None:
         migrate.upgrade(connection)  # a second time changes nothing
         found.extend(migrate.differences(connection, schema.metadata()))
 
-    database = Database(sqlite_url(tmp_path / "wardgate.db"))
+    database = Database(database_url)
     await database.run(work)
     await database.close()
     assert found == [], "run tools/write_migration.py with the next number, as 0002, and a message"
 
 
-async def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+async def test_a_database_of_a_newer_version_is_refused(database_url: str) -> None:
     def spoil(connection: Connection) -> None:
         migrate.upgrade(connection)
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
 
-    database = Database(sqlite_url(tmp_path / "wardgate.db"))
+    database = Database(database_url)
     await database.run(spoil)
     with pytest.raises(WardgateError, match="newer wardgate"):
         await database.run(migrate.upgrade)
@@ -107,7 +107,7 @@ def _rows(connection: Connection, names: dict[str, list[str]]) -> dict[str, list
     """What those tables hold in those of the columns that are there."""
     found = {}
     for table, columns in names.items():
-        there = [row[1] for row in connection.execute(text(f"PRAGMA table_info({table})"))]
+        there = {column["name"] for column in inspect(connection).get_columns(table)}
         chosen = ", ".join(f'"{name}"' for name in columns if name in there)
         rows = connection.execute(text(f"SELECT {chosen} FROM {table}")).mappings()
         found[table] = [dict(row) for row in rows]
@@ -120,7 +120,7 @@ def _indices(connection: Connection) -> dict[str, str]:
     return {name: re.sub(r'["\s]+', " ", sql) for name, sql in rows if name != "alembic_version_pkc"}
 
 
-async def test_a_filled_database_of_the_first_version_loses_nothing(tmp_path: Path) -> None:
+async def test_a_filled_database_of_the_first_version_loses_nothing(database_url: str, tmp_path: Path) -> None:
     """A row in every table: all of it is there afterwards, but for what moved to another table."""
     before: dict[str, list[dict[str, object]]] = {}
     after: dict[str, list[dict[str, object]]] = {}
@@ -140,7 +140,8 @@ async def test_a_filled_database_of_the_first_version_loses_nothing(tmp_path: Pa
     def new(connection: Connection) -> None:
         migrate.upgrade(connection)
         after.update(_rows(connection, {table: list(rows[0]) for table, rows in before.items()}))
-        upgraded.update(_indices(connection))
+        if connection.dialect.name == "sqlite":
+            upgraded.update(_indices(connection))
         moved = connection.execute(text("SELECT * FROM gateway_instances")).mappings().one()
         assert {name: moved[name] for name in before["gateways"][0] if name in moved and name != "revoked_at"} == {
             name: value for name, value in before["gateways"][0].items() if name in moved and name != "revoked_at"
@@ -151,7 +152,7 @@ async def test_a_filled_database_of_the_first_version_loses_nothing(tmp_path: Pa
         record = connection.execute(text("SELECT place, project, session_id FROM records")).one()
         assert tuple(place) == tuple(record) == (1, 1, "sessions.id")
 
-    database = Database(sqlite_url(tmp_path / "wardgate.db"))
+    database = Database(database_url)
     await database.run(old)
     await database.run(new)
     await database.close()
@@ -160,6 +161,8 @@ async def test_a_filled_database_of_the_first_version_loses_nothing(tmp_path: Pa
         assert after[table] == [{name: row[name] for name in after[table][0]} for row in rows], table
         assert table == "gateways" or after[table][0].keys() == rows[0].keys()
 
+    if database.address is not None:
+        return  # its indices are compared with the models' where the migrations are: see the first test
     other = Database(sqlite_url(tmp_path / "fresh.db"))
     await other.run(schema.metadata().create_all)
     await other.run(lambda connection: fresh.update(_indices(connection)))

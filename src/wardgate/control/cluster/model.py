@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Identity, Index, Integer
+from sqlalchemy import BigInteger, Index, Integer
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base
@@ -32,7 +32,7 @@ class SignalRow(Base):
     __table_args__ = (Index(None, "sent_at"),)
 
     id: Mapped[int] = mapped_column(
-        BigInteger().with_variant(Integer(), "sqlite"), Identity(always=True), primary_key=True
+        BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
     )
     node: Mapped[str]
     topic: Mapped[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, false
+from sqlalchemy import ForeignKey, Index, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..db import Base, enum_column_type
@@ -69,7 +69,7 @@ class SignInRow(Base):
     revoked_at: Mapped[datetime | None]
     address: Mapped[str | None]
     kind: Mapped[DeviceKind] = mapped_column(enum_column_type(DeviceKind), server_default=DeviceKind.COMMAND_LINE.value)
-    name: Mapped[str] = mapped_column(server_default="")
+    name: Mapped[str] = mapped_column(server_default=text("''"))
     method: Mapped[Method] = mapped_column(enum_column_type(Method), server_default=Method.PASSWORD.value)
     second_factor: Mapped[bool] = mapped_column(server_default=false())
     approved_by: Mapped[str | None]

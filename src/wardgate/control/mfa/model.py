@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint, false
+from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ...api.mfa import MfaKind
@@ -97,7 +97,7 @@ class MfaChallengeRow(Base):
     purpose: Mapped[Purpose] = mapped_column(enum_column_type(Purpose), server_default=Purpose.ACCESS.value)
     kind: Mapped[MfaKind] = mapped_column(enum_column_type(MfaKind))
     binding: Mapped[bytes]
-    what: Mapped[str] = mapped_column(server_default="")
+    what: Mapped[str] = mapped_column(server_default=text("''"))
     shown: Mapped[dict[str, Any] | None]
     code_hash: Mapped[bytes | None]
     attempts: Mapped[int] = mapped_column(default=0)

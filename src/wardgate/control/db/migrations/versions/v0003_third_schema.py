@@ -79,7 +79,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "node_signals",
-        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), sa.Identity(always=True), nullable=False),
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("node", sa.String(), nullable=False),
         sa.Column("topic", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
@@ -414,7 +414,7 @@ def upgrade() -> None:
                 nullable=False,
             )
         )
-        batch_op.add_column(sa.Column("what", sa.String(), server_default="", nullable=False))
+        batch_op.add_column(sa.Column("what", sa.String(), server_default=sa.text("('')"), nullable=False))
         batch_op.add_column(sa.Column("shown", sa.JSON(), nullable=True))
         batch_op.add_column(sa.Column("refused_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True))
 
@@ -450,7 +450,7 @@ def upgrade() -> None:
                 nullable=False,
             )
         )
-        batch_op.add_column(sa.Column("name", sa.String(), server_default="", nullable=False))
+        batch_op.add_column(sa.Column("name", sa.String(), server_default=sa.text("('')"), nullable=False))
         batch_op.add_column(
             sa.Column(
                 "method",
