@@ -43,7 +43,10 @@ VARIABLES: Final = {
     "WARDGATE_CA_FILE": ("CLI, gateway, relay", "A private CA (PEM) to trust for HTTPS too, as `--ca-file`."),
     "WARDGATE_CHROMIUM": ("tests", "A chromium."),
     "WARDGATE_CONFIG_DIR": ("CLI", "The folder of `logins.json`; default: the platform's place for settings."),
-    "WARDGATE_DATABASE_URL": ("`server run`", "Reserved: anything but the embedded database is refused."),
+    "WARDGATE_DATABASE_URL": (
+        "`server`",
+        "A PostgreSQL database, `postgresql://user:password@host:port/database?sslmode=…`; default: an embedded one.",
+    ),
     "WARDGATE_DOMAIN": ("CLI", "The control plane, as `--domain`."),
     "WARDGATE_ENROLMENT_TOKEN": ("`gateway run`, `relay run`", "The enrolment token, needed once."),
     "WARDGATE_GATEWAY_DNS": (
@@ -59,7 +62,10 @@ VARIABLES: Final = {
         "The file with the gateway's OIDC token, for accounts with MONGODB-OIDC; read at every login.",
     ),
     "WARDGATE_HAPROXY": ("tests, bench", "A haproxy."),
-    "WARDGATE_MASTER_KEY": ("`server`", "The master key itself (`wgm1_…`), in place of its file."),
+    "WARDGATE_MASTER_KEY": (
+        "`server`",
+        "The master key itself (`wgm1_…`), in place of its file; two while one replaces the other.",
+    ),
     "WARDGATE_MONGOD": ("demo, tests, bench", "A mongod."),
     "WARDGATE_MONGOSH": ("demo, tests", "A mongosh."),
     "WARDGATE_NODE": ("tests", "A Node."),

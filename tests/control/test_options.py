@@ -68,7 +68,7 @@ def test_what_goes_together(flags: dict[str, Any], url: str) -> None:
         ({"relay_listen": "0.0.0.0:8443"}, "--relay-advertise"),
         ({"relay_listen": "127.0.0.1:0"}, "port of its own"),
         ({"relay_listen": "0.0.0.0:8443", "relay_advertise": "relay.example"}, "--relay-advertise"),
-        ({"database_url": "postgresql://"}, "WARDGATE_DATABASE_URL"),
+        ({"database_url": "postgresql://"}, "database URL"),
     ],
 )
 def test_what_does_not(flags: dict[str, Any], says: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -20,6 +19,12 @@ _MASTER_KEY = click.option(
     help="The master key, kept outside the data folder; WARDGATE_MASTER_KEY works too. Default: <data-dir>/master.key.",
 )
 
+_DATABASE = click.option(
+    "--database-url-file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A file with a PostgreSQL database's URL; WARDGATE_DATABASE_URL works too. Default: an embedded database.",
+)
+
 
 @click.group()
 def cli() -> None:
@@ -32,19 +37,26 @@ def cli() -> None:
 @click.option("--admin-password-stdin", is_flag=True, required=True, help="Read their password from standard input.")
 @click.option("--organisation", default="wardgate", show_default=True, help="What this installation is called.")
 @_MASTER_KEY
+@_DATABASE
 def init(
-    data_dir: Path, admin_email: str, admin_password_stdin: bool, organisation: str, master_key_file: Path | None
+    data_dir: Path,
+    admin_email: str,
+    admin_password_stdin: bool,
+    organisation: str,
+    master_key_file: Path | None,
+    database_url_file: Path | None,
 ) -> None:
     """Make a new control plane: its folder, master key, database, CA and first administrator.
 
-    A folder that has a database is refused.
+    A folder, or a PostgreSQL database, that has a control plane is refused.
     """
-    from .installing import InitOptions, initialise
+    from .installing import InitOptions, database_url, initialise
 
     assert admin_password_stdin
     logs.configure("server")
     password = password_from(sys.stdin.buffer)
-    options = InitOptions(data_dir, admin_email, password, organisation, master_key_file)
+    url = database_url(database_url_file)
+    options = InitOptions(data_dir, admin_email, password, organisation, master_key_file, url)
     key_path = loop.run(initialise(options))
     click.echo(f"The control plane in {data_dir} is made; {admin_email} is its administrator.")
     if key_path is not None:
@@ -72,6 +84,7 @@ def init(
     help="For development: add mail to this file (0600) in place of sending it.",
 )
 @_MASTER_KEY
+@_DATABASE
 @click.option("--json", "as_json", is_flag=True, help="Print the ready line, and log, as JSON.")
 def run(
     data_dir: Path,
@@ -84,6 +97,7 @@ def run(
     behind_proxy: tuple[str, ...],
     dev_outbox: Path | None,
     master_key_file: Path | None,
+    database_url_file: Path | None,
     as_json: bool,
 ) -> None:
     """Run the control plane until SIGTERM or Ctrl+C.
@@ -91,6 +105,7 @@ def run(
     It listens on loopback; anything else needs --tls-cert and --tls-key, or --behind-proxy. Mail goes through the
     server that WARDGATE_SMTP_URL names.
     """
+    from .installing import database_url
     from .program import serve
 
     logs.configure("server", json=as_json)
@@ -106,7 +121,7 @@ def run(
         master_key_file=master_key_file,
         as_json=as_json,
         dev_outbox=dev_outbox,
-        database_url=os.environ.get("WARDGATE_DATABASE_URL"),
+        database_url=database_url(database_url_file),
     )
     loop.run(serve(options, _json_ready if as_json else _text_ready))
 

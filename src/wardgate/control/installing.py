@@ -1,14 +1,17 @@
 """`server init`: a new control plane in an empty folder, whole or not at all.
 
-The database is made under another name and gets its own when everything is in it, so that an attempt that fails leaves
-nothing that would be taken for a control plane.
+An embedded database is made under another name and gets its own when everything is in it, so that an attempt that fails
+leaves nothing that would be taken for a control plane. On PostgreSQL the tables may stay behind; what makes them a
+control plane, its authorities and its first administrator, comes in one transaction, last.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from sqlalchemy import Connection, inspect, select
 
 from ..errors import WardgateError
 from ..net import folder
@@ -19,10 +22,11 @@ from .db.engine import sqlite_url
 from .identity.service import normal_email
 from .services import install
 from .sources import Sources
-from .vault import MasterKey, master
+from .vault import MasterKey, master, providers
+from .vault.model import AuthorityRow
 
 DATABASE = "wardgate.db"
-MASTER_KEY = "master.key"
+DATABASE_VARIABLE = "WARDGATE_DATABASE_URL"
 _UNFINISHED = "wardgate.db.new"
 _SUFFIXES = ("", "-wal", "-shm")
 
@@ -38,6 +42,7 @@ class InitOptions:
     admin_password: Secret
     organisation: str
     master_key_file: Path | None = None
+    database_url: str | None = field(default=None, repr=False)  # None: embedded
 
 
 async def initialise(options: InitOptions, sources: Sources | None = None) -> Path | None:
@@ -50,10 +55,16 @@ async def initialise(options: InitOptions, sources: Sources | None = None) -> Pa
         _make_private(data_dir)
         if (data_dir / DATABASE).exists():
             raise WardgateError("already_initialised", f"{data_dir} has a control plane already: name another folder.")
+        if options.database_url is not None:
+            await _refuse_full(options.database_url)
         key, path, made = _master_key(options, sources)
         try:
-            await _fill(data_dir / _UNFINISHED, key, options, sources)
-            (data_dir / _UNFINISHED).rename(data_dir / DATABASE)
+            if options.database_url is not None:
+                await _fill(Database(options.database_url), key, options, sources)
+            else:
+                _remove(data_dir / _UNFINISHED)
+                await _fill(Database(sqlite_url(data_dir / _UNFINISHED)), key, options, sources)
+                (data_dir / _UNFINISHED).rename(data_dir / DATABASE)
         except BaseException:
             _remove(data_dir / _UNFINISHED)
             if made and path is not None:
@@ -62,27 +73,71 @@ async def initialise(options: InitOptions, sources: Sources | None = None) -> Pa
     return path
 
 
-def load_master_key(data_dir: Path, named: Path | None) -> MasterKey:
-    """The master key of a control plane that exists: the file that was named, the environment, the data folder."""
-    text = os.environ.get(master.VARIABLE)
-    if named is None and text:
-        return master.decode(text, master.VARIABLE)
-    return master.load(named or data_dir / MASTER_KEY)
+def database_url(named: Path | None) -> str | None:
+    """The URL of the database, from the file that was named or the environment; None: the embedded one.
+
+    WardgateError if others can read the file, or if both say something.
+    """
+    text = os.environ.get(DATABASE_VARIABLE)
+    if named is None:
+        return text or None
+    if text:
+        raise WardgateError("usage", f"--database-url-file and {DATABASE_VARIABLE} are both given: name one database.")
+    content = folder.read_private(named)
+    if content is None:
+        raise WardgateError("no_database_url", f"There is no file {named}, which --database-url-file names.")
+    return content.decode("utf-8", "replace").strip()
+
+
+async def check_made(database: Database, data_dir: Path) -> None:
+    """WardgateError `not_initialised` for a database that `server init` did not finish, or never saw."""
+    if database.address is None:
+        is_made = (data_dir / DATABASE).is_file()
+    else:
+        is_made = await _is_full(database)
+    if not is_made:
+        where = str(data_dir) if database.address is None else f"The {database.address}"
+        raise WardgateError("not_initialised", f"{where} holds no control plane: make one with wardgate server init.")
+
+
+async def _refuse_full(url: str) -> None:
+    database = Database(url)
+    try:
+        if await _is_full(database):
+            raise WardgateError(
+                "already_initialised",
+                f"The {database.address} holds a control plane already: start another node of it with server run, or "
+                "name an empty database.",
+            )
+    finally:
+        await database.close()
+
+
+async def _is_full(database: Database) -> bool:
+    """Whether a control plane is in a PostgreSQL database."""
+    found: list[bool] = []
+
+    def look(connection: Connection) -> None:
+        there = inspect(connection).has_table(AuthorityRow.__tablename__)
+        found.append(there and connection.execute(select(AuthorityRow.name).limit(1)).first() is not None)
+
+    async with database.read() as session:
+        await (await session.connection()).run_sync(look)
+    return found[0]
 
 
 def _master_key(options: InitOptions, sources: Sources) -> tuple[MasterKey, Path | None, bool]:
     """(the key, its file, whether it was made now)."""
-    if options.master_key_file is None and os.environ.get(master.VARIABLE):
-        return load_master_key(options.data_dir, None), None, False
-    path = options.master_key_file or options.data_dir / MASTER_KEY
+    provider = providers.choose(options.data_dir, options.master_key_file)
+    if not isinstance(provider, providers.KeyFile):
+        return provider.load()[-1], None, False
+    path = provider.path
     if path.exists():
-        return master.load(path), path, False
+        return master.load(path)[-1], path, False
     return master.create(path, sources.randomness(master.KEY_BYTES)), path, True
 
 
-async def _fill(path: Path, key: MasterKey, options: InitOptions, sources: Sources) -> None:
-    _remove(path)
-    database = Database(sqlite_url(path))
+async def _fill(database: Database, key: MasterKey, options: InitOptions, sources: Sources) -> None:
     try:
         await database.run(migrate.upgrade)
         await install(

@@ -8,13 +8,14 @@ must reach us, so it needs an advertised one.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from ..api.domain import canonical, is_loopback, passkey_site
 from ..errors import WardgateError
 from ..secret import Secret
+from .db.address import PostgresAddress
 from .settings import DoorSettings, Network
 
 _MOST_PASSWORD_BYTES = 1024  # as the login form takes
@@ -62,6 +63,7 @@ class RunOptions:
     master_key_file: Path | None
     as_json: bool = False
     dev_outbox: Path | None = None
+    database_url: str | None = field(default=None, repr=False)  # None: embedded
 
     @classmethod
     def check(
@@ -81,8 +83,8 @@ class RunOptions:
         database_url: str | None = None,
     ) -> RunOptions:
         """Options that make sense together; UsageError or WardgateError otherwise."""
-        if database_url:
-            raise UsageError("WARDGATE_DATABASE_URL is set, but only the embedded database is built yet: unset it.")
+        if database_url is not None:
+            PostgresAddress.parse(database_url)
         address = parse_address(listen, "--listen")
         if (tls_cert is None) != (tls_key is None):
             raise UsageError("--tls-cert and --tls-key go together.")
@@ -91,7 +93,19 @@ class RunOptions:
         url = canonical(public_url) if public_url is not None else None
         _check_listen(address, url, has_tls=tls is not None, has_proxy=bool(proxies))
         relay, advertised = _check_relay(relay_listen, relay_advertise)
-        return cls(data_dir, address, url, relay, advertised, tls, proxies, master_key_file, as_json, dev_outbox)
+        return cls(
+            data_dir=data_dir,
+            listen=address,
+            public_url=url,
+            relay_listen=relay,
+            relay_advertise=advertised,
+            tls=tls,
+            proxies=proxies,
+            master_key_file=master_key_file,
+            as_json=as_json,
+            dev_outbox=dev_outbox,
+            database_url=database_url,
+        )
 
     def url(self, port: int) -> str:
         """The canonical public URL, `port` being the one that was bound."""

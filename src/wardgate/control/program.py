@@ -26,13 +26,14 @@ from ..net import folder
 from .db import Database, migrate
 from .db.engine import sqlite_url
 from .embedded_relay import EmbeddedRelay
-from .installing import DATABASE, load_master_key
+from .installing import DATABASE, check_made
 from .jobs import Jobs
 from .mail import Mailer, Outbox, SmtpMailer, SmtpSettings
 from .options import Address, RunOptions
 from .records import bucket
 from .services import Services, open_services
 from .settings import Settings
+from .vault import providers
 from .web import create_app
 
 Ready = Callable[[dict[str, str | None]], None]
@@ -45,13 +46,9 @@ async def serve(options: RunOptions, ready: Ready) -> None:
     """Run until a signal says stop. WardgateError when it can't start."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory
     os.umask(0o077)
-    if not (options.data_dir / DATABASE).is_file():
-        raise WardgateError(
-            "not_initialised", f"{options.data_dir} holds no control plane: make one with wardgate server init."
-        )
     mailer = _mailer(options)
     with folder.claim(options.data_dir):
-        master = load_master_key(options.data_dir, options.master_key_file)
+        keys = providers.choose(options.data_dir, options.master_key_file)
         tls = None if options.tls is None else _tls_context(*options.tls)
         with _listen(options.listen) as listener:
             port = listener.getsockname()[1]
@@ -62,10 +59,11 @@ async def serve(options: RunOptions, ready: Ready) -> None:
                 options.relay_advertise,
                 os.environ.get(bucket.VARIABLE) or None,
             )
-            database = Database(sqlite_url(options.data_dir / DATABASE))
+            database = Database(options.database_url or sqlite_url(options.data_dir / DATABASE))
             try:
+                await check_made(database, options.data_dir)
                 await database.run(migrate.upgrade)
-                services = await open_services(settings, database, [master], mailer=mailer)
+                services = await open_services(settings, database, keys, mailer=mailer)
                 await _serve(options, services, listener, tls, ready)
             finally:
                 await database.close()

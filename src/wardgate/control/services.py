@@ -47,7 +47,7 @@ from .sso import ProviderService, SsoService
 from .sso.people import People as SsoPeople
 from .streams import Deliveries, StreamService
 from .streams.opening import Opener
-from .vault import AuditKeys, CertificateAuthority, MasterKey, Vault
+from .vault import AuditKeys, CertificateAuthority, KeyProvider, MasterKey, Vault
 from .vault.authority import create_authorities, load_authorities
 from .vault.keys import create_keys, load_keys
 from .workloads import Authentication, Rights, TokenExchange, WorkloadService
@@ -128,7 +128,7 @@ class Services:
 async def open_services(
     settings: Settings,
     database: Database,
-    masters: Sequence[MasterKey],
+    masters: Sequence[MasterKey] | KeyProvider,
     *,
     numbers: Numbers = DEFAULT,
     sources: Sources | None = None,

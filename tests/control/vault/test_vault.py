@@ -94,7 +94,7 @@ def test_the_key_file_is_for_its_owner_only(tmp_path: Path) -> None:
     path = tmp_path / "master.key"
     made = master.create(path, bytes(range(32)))
     assert path.stat().st_mode & 0o777 == 0o600
-    assert master.load(path) == made
+    assert master.load(path) == [made]
     with pytest.raises(WardgateError, match="already"):
         master.create(path, bytes(32))
     path.chmod(0o640)

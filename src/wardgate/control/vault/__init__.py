@@ -3,6 +3,7 @@
 from .authority import CertificateAuthority
 from .keys import AuditKeys
 from .master import MasterKey
+from .providers import KeyProvider
 from .vault import Vault
 
-__all__ = ["AuditKeys", "CertificateAuthority", "MasterKey", "Vault"]
+__all__ = ["AuditKeys", "CertificateAuthority", "KeyProvider", "MasterKey", "Vault"]

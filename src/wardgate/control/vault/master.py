@@ -2,7 +2,8 @@
 
 It stands as one line of text, `wgm1_` and base64url, in a file that only its owner can read (default
 `<data-dir>/master.key`; outside the data folder with `--master-key-file`, so that a copy of the folder opens nothing)
-or in WARDGATE_MASTER_KEY. Law: a file that others can read is refused, not repaired: whoever could read it may have.
+or in WARDGATE_MASTER_KEY. While one key replaces another, both stand there, the newer one behind the older. Law: a file
+that others can read is refused, not repaired: whoever could read it may have.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ VARIABLE = "WARDGATE_MASTER_KEY"
 _PREFIX = "wgm1_"
 KEY_BYTES = 32
 _MOST_FILE_BYTES = 4096
+_MOST_KEYS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,14 @@ def decode(text: str, source: str) -> MasterKey:
     return MasterKey.of(raw)
 
 
+def decode_all(text: str, source: str) -> list[MasterKey]:
+    """The keys that `text` holds, separated by white space, the newest last; WardgateError as `decode`."""
+    words = text.split()
+    if len(words) > _MOST_KEYS:
+        raise WardgateError("invalid_master_key", f"{source} holds more than {_MOST_KEYS} master keys.")
+    return [decode(word, source) for word in words or [""]]
+
+
 def encode(raw: bytes) -> str:
     """`raw` as the line that `decode` reads."""
     return _PREFIX + base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
@@ -71,8 +81,8 @@ def create(path: Path, raw: bytes) -> MasterKey:
     return MasterKey.of(raw)
 
 
-def load(path: Path) -> MasterKey:
-    """The key in the file at `path`; WardgateError if it is missing, readable by others, or no key."""
+def load(path: Path) -> list[MasterKey]:
+    """The keys in the file at `path`, the newest last; WardgateError if it is missing, exposed or no key."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -91,4 +101,4 @@ def load(path: Path) -> MasterKey:
                 f"The master key {path} can be read by others: run chmod 600 {path} and consider who may have read it.",
             )
         text = file.read(_MOST_FILE_BYTES)
-    return decode(text.decode("ascii", "replace"), str(path))
+    return decode_all(text.decode("ascii", "replace"), str(path))

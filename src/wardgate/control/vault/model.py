@@ -34,6 +34,18 @@ class VaultKeyRow(Base):
     retired_at: Mapped[datetime | None]
 
 
+class MasterKeyRow(Base):
+    """A master key that was made the one that seals; the newest row names the one that does now. Without a row it is
+    the one that the first keys were sealed by. `finished_at` is when nothing was sealed by an older one any more."""
+
+    __tablename__ = "master_keys"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    key_id: Mapped[str]
+    begun_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
 class AuthorityRow(Base):
     """One certificate authority: the root or an intermediate."""
 

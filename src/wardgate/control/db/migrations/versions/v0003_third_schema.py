@@ -78,6 +78,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_job_leases")),
     )
     op.create_table(
+        "master_keys",
+        sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("key_id", sa.String(), nullable=False),
+        sa.Column("begun_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("finished_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_master_keys")),
+    )
+    op.create_table(
         "node_signals",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
         sa.Column("node", sa.String(), nullable=False),
@@ -428,10 +436,10 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_role_bindings_group_id"), ["group_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_role_bindings_service_id"), ["service_id"], unique=False)
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
         )
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
         )
 
     with op.batch_alter_table("sessions", schema=None) as batch_op:
@@ -490,8 +498,8 @@ def downgrade() -> None:
         batch_op.drop_column("address")
 
     with op.batch_alter_table("role_bindings", schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
         batch_op.drop_constraint(batch_op.f("fk_role_bindings_group_id"), type_="foreignkey")
+        batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
         batch_op.drop_index(batch_op.f("ix_role_bindings_service_id"))
         batch_op.drop_index(batch_op.f("ix_role_bindings_group_id"))
         batch_op.alter_column("user_id", existing_type=sa.VARCHAR(), nullable=False)
@@ -577,6 +585,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_node_signals_sent_at"))
 
     op.drop_table("node_signals")
+    op.drop_table("master_keys")
     op.drop_table("job_leases")
     op.drop_table("groups")
     with op.batch_alter_table("device_requests", schema=None) as batch_op:
