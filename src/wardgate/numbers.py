@@ -63,6 +63,8 @@ class Numbers:
     fresh_sign_in: float = 900.0  # how lately somebody must have shown who they are to let another device in
     enrolment_token: float = 3_600.0
     service_token: float = 3_600.0
+    invitation: float = 7 * 86_400.0
+    password_link: float = 3_600.0
     assertion: float = 60.0
     clock_skew: float = 30.0
     connection_test: float = 30.0

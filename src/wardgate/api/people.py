@@ -37,6 +37,25 @@ class PasswordChange(Request):
     new_password: NewPassword
 
 
+class Invitation(Request):
+    """Who is invited."""
+
+    email: str = Field(max_length=254)
+
+
+class PasswordForgotten(Request):
+    """Whose password was forgotten."""
+
+    email: str = Field(max_length=254)
+
+
+class PasswordLink(Request):
+    """The token of a link by mail, and the password to be."""
+
+    token: SecretStr = Field(min_length=1, max_length=256)
+    password: NewPassword
+
+
 class UserDetails(User):
     """A user as an administrator sees them."""
 

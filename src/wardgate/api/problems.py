@@ -34,6 +34,7 @@ class ProblemCode(StrEnum):
     INVALID_DURATION = "invalid_duration"
     INVALID_REQUEST = "invalid_request"
     LEASE_REFUSED = "lease_refused"
+    LINK_OVER = "link_over"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     MFA_CHALLENGE_OVER = "mfa_challenge_over"
     MFA_CODE_WRONG = "mfa_code_wrong"
@@ -76,6 +77,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.INVALID_DURATION: (422, 2, "Invalid duration"),
     ProblemCode.INVALID_REQUEST: (422, 2, "Invalid request"),
     ProblemCode.LEASE_REFUSED: (403, 4, "Lease refused"),
+    ProblemCode.LINK_OVER: (403, 4, "The link is over"),
     ProblemCode.METHOD_NOT_ALLOWED: (405, 2, "Method not allowed"),
     ProblemCode.MFA_CHALLENGE_OVER: (403, 4, "The challenge is over"),
     ProblemCode.MFA_CODE_WRONG: (403, 4, "The code is wrong"),

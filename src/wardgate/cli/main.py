@@ -42,9 +42,11 @@ _MASKING = {
 }
 _USER = {
     "create": Place(f"{_HERE}.user:create", "Make a user, who has no role yet."),
+    "invite": Place(f"{_HERE}.user:invite", "Invite somebody by mail; they choose their password."),
     "list": Place(f"{_HERE}.user:list_", "List the users and their roles."),
     "show": Place(f"{_HERE}.user:show", "Show one user."),
     "password": Place(f"{_HERE}.user:password", "Change your password, or give somebody a new one."),
+    "send-password-link": Place(f"{_HERE}.user:send_password_link", "Mail somebody a link to set a new password."),
     "reset-mfa": Place(f"{_HERE}.mfa:reset", "Take a user's second factors away."),
     "disable": Place(f"{_HERE}.user:disable", "Keep a user out; their sign-ins and sessions end."),
     "enable": Place(f"{_HERE}.user:enable", "Let a disabled user in again."),
@@ -78,6 +80,10 @@ _SECRET = {
 _TRUST = {
     "add": Place(f"{_HERE}.service:trust_add", "Take an issuer's signed tokens, under conditions."),
     "remove": Place(f"{_HERE}.service:trust_remove", "Take them no more; sessions that stood on them end."),
+}
+_PASSWORD = {
+    "forgot": Place(f"{_HERE}.password:forgot", "Have a link sent to set a new password with."),
+    "set": Place(f"{_HERE}.password:set_", "Set your password with the code of a mail."),
 }
 _AUDIT = {
     "list": Place(f"{_HERE}.audit:list_", "List what was done in the control plane, newest first."),
@@ -173,6 +179,7 @@ _TOP = {
     "demo": Place("wardgate.demo.command:cli", "Everything on this machine, against a real MongoDB.", "all"),
     "login": Place(f"{_HERE}.login:login", "Log in to a control plane."),
     "logout": Place(f"{_HERE}.login:logout", "Forget and revoke this login."),
+    "password": Place("wardgate.cli.main:password", "Set a forgotten password, or the first one."),
     "devices": Place("wardgate.cli.main:devices", "Where you are signed in."),
     "whoami": Place(f"{_HERE}.login:whoami", "Show who you are, and where."),
     "pam": Place("wardgate.cli.main:pam", "Resources, accounts, access and sessions."),
@@ -199,6 +206,7 @@ group = LazyGroup("group", _GROUP, help="Groups: users who hold roles together."
 secret = LazyGroup("secret", _SECRET, help="Client secrets of a service: each is shown once, several may be good.")
 trust = LazyGroup("trust", _TRUST, help="Issuers whose signed tokens are taken as a service's.")
 service = LazyGroup("service", _SERVICE, help="Services: programs that act for themselves, as in CI.")
+password = LazyGroup("password", _PASSWORD, help="Your password, where you have none (any more).")
 devices = LazyGroup("devices", _DEVICES, help="Where you are signed in.")
 passkey = LazyGroup("passkey", _PASSKEY, help="Your passkeys and security keys.")
 mfa = LazyGroup("mfa", _MFA, help="Second factors: your own, and the organisation's rule.")

@@ -89,6 +89,7 @@ async def _serve(
             await _first(stop.wait(), serving)
     finally:
         services.stopping.set()
+        await services.mail_links.close()
         server.should_exit = True
         await jobs.stop()
         await services.leave()

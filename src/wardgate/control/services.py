@@ -33,6 +33,7 @@ from .identity.users import UserService
 from .jobs import Background
 from .journal import JournalService
 from .mail import Mailer
+from .mail_links import MailLinks
 from .members import BindingService
 from .mfa import Changes, MfaService, PasskeyEnrolment, Passkeys, PasskeySignInService, RelyingParty, Verification
 from .mfa.sign_in import SignInFactor
@@ -77,6 +78,7 @@ class Services:
     users: UserService
     groups: GroupService
     workloads: WorkloadService
+    mail_links: MailLinks
     exchange: TokenExchange
     authentication: Authentication
     bindings: BindingService
@@ -122,6 +124,7 @@ class Services:
     async def close(self) -> None:
         """Let everything go."""
         self.stopping.set()
+        await self.mail_links.close()
         await self.database.close()
 
 
@@ -153,6 +156,7 @@ async def open_services(
     users = UserService(database, audit_log, sources, identity)
     groups = GroupService(database, audit_log, sources, users)
     issuers = Issuers(outbound, sources)
+    mail_links = MailLinks(database, audit_log, sources, numbers, identity, users, mailer, settings.public_url)
     workloads = WorkloadService(database, audit_log, sources, issuers, settings.public_url)
     exchange = TokenExchange(database, audit_log, sources, numbers, issuers)
     rights = Rights(identity, sign_ins, sources)
@@ -223,6 +227,7 @@ async def open_services(
         users=users,
         groups=groups,
         workloads=workloads,
+        mail_links=mail_links,
         exchange=exchange,
         authentication=Authentication(sign_ins, rights, database, sources),
         bindings=bindings,
@@ -265,6 +270,7 @@ async def open_services(
             Background("sso", sso.sweep, _TOKEN_SWEEP),
             Background("mfa", mfa.sweep, _TOKEN_SWEEP),
             Background("services", exchange.sweep, _TOKEN_SWEEP),
+            Background("mail links", mail_links.sweep, _TOKEN_SWEEP),
             sweeping,
             Background("records", records.sweep, _ACCESS_SWEEP),
             Background("retention", records.retire, _RETENTION_SWEEP),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from pydantic import SecretStr
 
-from ...api.people import PasswordChange, PasswordReset, UserCreate, UserDetails
+from ...api.people import Invitation, PasswordChange, PasswordReset, UserCreate, UserDetails
 from .. import options
 from ..exits import Exit, ExitError
 from ..forms import build, path
@@ -28,6 +28,31 @@ def create(settings: Settings, email: str, password_stdin: bool, as_json: bool) 
         return
     line(f"User {made.email} is made, without any role yet. Give one with:")
     line(f"  wardgate role grant connector --user {made.email} --project-id …")
+
+
+@click.command()
+@click.argument("email")
+@options.json_output
+@options.settings
+def invite(settings: Settings, email: str, as_json: bool) -> None:
+    """Invite EMAIL: a mail goes out with a link to choose a password. Said again before they did, another goes out."""
+    with settings.api() as client:
+        made = client.post("/users/invitations", UserDetails, build(Invitation, email=email))
+    if as_json:
+        print_json(made)
+        return
+    line(f"User {made.email} is invited, without any role yet. Give one with:")
+    line(f"  wardgate role grant connector --user {made.email} --project-id …")
+
+
+@click.command()
+@click.argument("user")
+@options.settings
+def send_password_link(settings: Settings, user: str) -> None:
+    """Mail USER (e-mail address or id) a link with which they set a new password."""
+    with settings.api() as client:
+        client.call("POST", path("users", user, "password-link"))
+    line(f"A mail is on its way to {user}.")
 
 
 def _new_password(from_stdin: bool) -> SecretStr:

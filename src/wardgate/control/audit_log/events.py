@@ -92,8 +92,10 @@ class Event(StrEnum):
     USER_DELETED = "user.deleted"
     USER_DISABLED = "user.disabled"
     USER_ENABLED = "user.enabled"
+    USER_INVITED = "user.invited"
     USER_LOGGED_IN = "user.logged_in"
     USER_LOGGED_OUT = "user.logged_out"
     USER_LOGIN_FAILED = "user.login_failed"
     USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - the name of an event
+    USER_PASSWORD_LINK_ASKED = "user.password_link_asked"  # noqa: S105 - the name of an event
     USER_TOKEN_REUSED = "user.token_reused"  # noqa: S105 - the name of an event

@@ -35,11 +35,11 @@ _LONGEST_EMAIL = 254  # RFC 5321's longest path
 
 @dataclass(frozen=True, slots=True)
 class NewUser:
-    """A user who is about to be added."""
+    """A user who is about to be added; without a password they sign in by another way, or set one by a link."""
 
     id: str
     email: str
-    password_hash: str | None = field(repr=False)  # None: they come by single sign-on
+    password_hash: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

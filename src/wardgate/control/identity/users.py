@@ -78,7 +78,7 @@ class UserService:
                 await store.revoke_sign_ins(session, row.id, row.disabled_at)
                 await self._note(session, actor.cause, Event.USER_DISABLED, row)
             described = await self._describe(session, row)
-        self._rights_lost()
+        self.rights_lost()
         return described
 
     async def enable(self, actor: Actor, user: str) -> UserDetails:
@@ -98,7 +98,7 @@ class UserService:
             await self._keep_an_owner(session, row)
             await self._note(session, actor.cause, Event.USER_DELETED, row)
             await session.delete(row)
-        self._rights_lost()
+        self.rights_lost()
 
     async def reset_password(self, actor: Actor, user: str, password: Secret) -> None:
         """Give somebody a new password; their sign-ins end."""
@@ -139,7 +139,8 @@ class UserService:
             disabled_at=row.disabled_at,
         )
 
-    def _rights_lost(self) -> None:
+    def rights_lost(self) -> None:
+        """Tell those who watch rights, after the commit."""
         for told in self.on_rights_lost:
             told()
 

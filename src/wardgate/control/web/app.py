@@ -15,6 +15,7 @@ from ..devices import routes as devices_routes
 from ..fleet import routes as fleet_routes
 from ..identity import routes as identity_routes
 from ..journal import routes as journal_routes
+from ..mail_links import routes as mail_links_routes
 from ..members import routes as members_routes
 from ..mfa import routes as mfa_routes
 from ..projects import routes as projects_routes
@@ -71,6 +72,7 @@ def _routers(services: Services) -> list[APIRouter]:
         mfa_routes.build_sign_in(services.passkey_sign_in),
         devices_routes.build(services.devices),
         members_routes.build(services.users, services.groups, services.bindings, services.sign_ins),
+        mail_links_routes.build(services.mail_links),
         workloads_routes.build(services.workloads, services.exchange),
         sso_routes.build(services.providers),
         mfa_routes.build(services.mfa, services.verification, services.factor_changes, services.passkey_enrolment),

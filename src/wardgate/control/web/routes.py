@@ -27,6 +27,8 @@ PUBLIC: Final = frozenset(
         ("POST", "/api/v1/auth/login"),
         ("POST", "/api/v1/auth/passkey/options"),
         ("POST", "/api/v1/auth/passkey/verify"),  # proves a passkey inside
+        ("POST", "/api/v1/auth/password-link"),  # answers everybody alike
+        ("POST", "/api/v1/auth/password-link/redeem"),  # proves a token inside
         ("POST", "/api/v1/auth/refresh"),
         ("POST", "/api/v1/auth/service-token"),  # proves a secret or a signed token inside
         ("POST", "/api/v1/enrol"),  # proves an enrolment token inside
@@ -35,6 +37,10 @@ PUBLIC: Final = frozenset(
 # Pages for people who are not signed in; what they may do, they prove inside.
 PUBLIC_PAGES: Final = frozenset(
     {
+        ("GET", "/password"),
+        ("POST", "/password"),
+        ("GET", "/password/forgotten"),
+        ("POST", "/password/forgotten"),
         ("GET", "/sign-in"),
         ("POST", "/sign-in"),
         ("POST", "/sign-in/passkey"),
