@@ -181,6 +181,21 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_group_members_user_id"), ["user_id"], unique=False)
 
     op.create_table(
+        "mail_links",
+        sa.Column("user_id", sa.String(), nullable=False),
+        sa.Column("hash", sa.LargeBinary(), nullable=False),
+        sa.Column(
+            "kind", sa.Enum("invitation", "password", name="linkkind", native_enum=False, length=64), nullable=False
+        ),
+        sa.Column("stands_on", sa.LargeBinary(), nullable=False),
+        sa.Column("created_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.Column("created_by", sa.String(), nullable=True),
+        sa.Column("expires_at", wardgate.control.db.base.UtcDateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_mail_links_user_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("user_id", name=op.f("pk_mail_links")),
+        sa.UniqueConstraint("hash", name=op.f("uq_mail_links_hash")),
+    )
+    op.create_table(
         "masking_rules",
         sa.Column("project_id", sa.String(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -436,10 +451,10 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_role_bindings_group_id"), ["group_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_role_bindings_service_id"), ["service_id"], unique=False)
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
         )
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
         )
 
     with op.batch_alter_table("sessions", schema=None) as batch_op:
@@ -498,8 +513,8 @@ def downgrade() -> None:
         batch_op.drop_column("address")
 
     with op.batch_alter_table("role_bindings", schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
         batch_op.drop_constraint(batch_op.f("fk_role_bindings_group_id"), type_="foreignkey")
+        batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
         batch_op.drop_index(batch_op.f("ix_role_bindings_service_id"))
         batch_op.drop_index(batch_op.f("ix_role_bindings_group_id"))
         batch_op.alter_column("user_id", existing_type=sa.VARCHAR(), nullable=False)
@@ -565,6 +580,7 @@ def downgrade() -> None:
 
     op.drop_table("passkey_questions")
     op.drop_table("masking_rules")
+    op.drop_table("mail_links")
     with op.batch_alter_table("group_members", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_group_members_user_id"))
 
