@@ -1,4 +1,7 @@
-"""No source file over 600 lines: a file that long has two subjects."""
+"""No source file over 600 lines: a file that long has two subjects.
+
+Migrations are written by a program, from models that stand in files of their own, and nobody edits them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import sys
 from pathlib import Path
 
 LIMIT = 600
+WRITTEN = Path("src/wardgate/control/db/migrations/versions")
 ROOTS = ("src", "tests", "bench", "compat", "torture", "tools")
 
 
@@ -14,6 +18,8 @@ def too_long(root: Path) -> list[str]:
     found = []
     for folder in ROOTS:
         for path in sorted((root / folder).rglob("*.py")):
+            if WRITTEN in path.relative_to(root).parents:
+                continue
             lines = len(path.read_text(encoding="utf-8").splitlines())
             if lines > LIMIT:
                 found.append(f"{path.relative_to(root)}: {lines} lines, {LIMIT} are allowed")
