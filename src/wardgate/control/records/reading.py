@@ -42,7 +42,7 @@ class Bodies:
             return {_UNREADABLE: "the stored record is missing: verify this session"}, 0
         except UNREADABLE as error:
             return {_UNREADABLE: f"the stored record can't be read: {error}"}, 0
-        return _shown(record), size_of(record)
+        return shown(record), size_of(record)
 
     def record(self, seq: int) -> CommandIntent | Denied:
         """The whole record of that command; FileNotFoundError, or one of `UNREADABLE`."""
@@ -92,7 +92,7 @@ def first_frame(row: RecordRow) -> int:
     return opened if isinstance(opened, int) else row.seq
 
 
-def _shown(record: CommandIntent | Denied) -> dict[str, Any]:
+def shown(record: CommandIntent | Denied) -> dict[str, Any]:
     """The command as its sender meant it: document sequences are arrays of the body again."""
     try:
         body = extjson.document(record.body)
