@@ -55,6 +55,8 @@ def test_ordinary_commands_are_recorded_as_they_came() -> None:
         ({"noSuchCommand": {"deep": [{"PassWord": SECRET}]}}, ["noSuchCommand.deep.0.PassWord"]),
         ({"setParameter": 1, "ldapBindPassword": SECRET, "logLevel": 1}, ["ldapBindPassword"]),
         ({"explain": {"createUser": "eve", "pwd": SECRET}}, ["explain.pwd"]),
+        ({"rotateCertificates": 1, "password": SECRET}, ["password"]),
+        ({"configureFailPoint": "x", "data": {"secret": SECRET}}, ["data.secret"]),
         ({"_someInternal": 1, "credentials": {"k": SECRET}}, ["credentials"]),
     ],
 )

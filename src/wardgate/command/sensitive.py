@@ -34,7 +34,9 @@ _SECRET_FIELDS: Final = frozenset({
 })  # fmt: skip
 _SECRET_PARTS: Final = (b"password", b"secret", b"accesskey")  # of a server parameter's name
 
-_BY_FIELD: Final = SENSITIVE | HELLO | {entry.name for entry in CATALOGUE.values() if entry.area is Area.USERS}
+# Areas whose commands carry no documents of the application's, so that a field of such a name can only be a secret.
+_ADMINISTRATION: Final = frozenset({Area.INTERNAL, Area.SERVER, Area.USERS})
+_BY_FIELD: Final = SENSITIVE | HELLO | {entry.name for entry in CATALOGUE.values() if entry.area in _ADMINISTRATION}
 _BY_PARAMETER: Final = frozenset({"setParameter", "setClusterParameter"})
 _ANYTHING: Final = frozenset({"applyOps", "doTxn", "_mergeAuthzCollections", "importCollection"})
 _USERS_COLLECTION: Final = ".system.users"
