@@ -34,9 +34,9 @@ class Tokens:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    async def embedded_relay_token(self, address: str) -> str:
+    async def embedded_relay_token(self, address: str) -> tuple[str, str]:
         self.asked.append(address)
-        return f"token {len(self.asked)}"
+        return "embedded", f"token {len(self.asked)}"
 
 
 class Kept:
@@ -140,7 +140,7 @@ import asyncio, sys
 from wardgate.control.embedded_relay import EmbeddedRelay
 from wardgate.control.options import Address
 class Tokens:
-    async def embedded_relay_token(self, address): return "t"
+    async def embedded_relay_token(self, address): return "embedded", "t"
 async def main():
     program = (sys.executable, "-I", "-c", {STUB!r}, {str(log)!r})
     relay = EmbeddedRelay(Tokens(), Address("127.0.0.1", {free_port()}), "r:1", program=program)

@@ -85,6 +85,10 @@ _PASSWORD = {
     "forgot": Place(f"{_HERE}.password:forgot", "Have a link sent to set a new password with."),
     "set": Place(f"{_HERE}.password:set_", "Set your password with the code of a mail."),
 }
+_VAULT = {
+    "show": Place(f"{_HERE}.vault:show", "Show which master keys there are, and what each has sealed."),
+    "rotate": Place(f"{_HERE}.vault:rotate", "Seal everything with the newest master key."),
+}
 _AUDIT = {
     "list": Place(f"{_HERE}.audit:list_", "List what was done in the control plane, newest first."),
     "verify": Place(f"{_HERE}.audit:verify", "Check that this log is whole and unaltered."),
@@ -191,6 +195,7 @@ _TOP = {
     "sso": Place("wardgate.cli.main:sso", "Single sign-on: providers of OpenID Connect."),
     "role": Place("wardgate.cli.main:role", "Who may do what, where, and until when."),
     "audit": Place("wardgate.cli.main:audit", "What was done in the control plane."),
+    "vault": Place("wardgate.cli.main:vault", "The master key and its rotation."),
     "stream": Place("wardgate.cli.main:stream", "Sending the record to syslog, a webhook or OpenTelemetry."),
     "gateway": Place("wardgate.cli.main:gateway", "The programs beside the databases."),
     "relay": Place("wardgate.cli.main:relay", "The programs that join people and gateways."),
@@ -210,6 +215,7 @@ password = LazyGroup("password", _PASSWORD, help="Your password, where you have 
 devices = LazyGroup("devices", _DEVICES, help="Where you are signed in.")
 passkey = LazyGroup("passkey", _PASSKEY, help="Your passkeys and security keys.")
 mfa = LazyGroup("mfa", _MFA, help="Second factors: your own, and the organisation's rule.")
+vault = LazyGroup("vault", _VAULT, help="The master key that everything is sealed under: its state and its rotation.")
 audit = LazyGroup("audit", _AUDIT, help="The control plane's own log: who did what to what.")
 sso = LazyGroup("sso", _SSO, help="Single sign-on for people, by providers of OpenID Connect.")
 stream = LazyGroup("stream", _STREAM, help="Streams: sending the record to syslog, a webhook or OpenTelemetry.")

@@ -66,6 +66,32 @@ def init(
 
 @cli.command()
 @_DATA_DIR
+@_MASTER_KEY
+def new_master_key(data_dir: Path, master_key_file: Path | None) -> None:
+    """Put a new master key behind the one in its file; the old one goes on sealing until wardgate vault rotate.
+
+    With several nodes, give each the same file. A server that runs finds the new key by itself.
+    """
+    from .installing import new_master_key as make
+
+    path, key_id = make(data_dir, master_key_file)
+    click.echo(f"The master key {key_id} is added to {path}. Keep a copy elsewhere, then run wardgate vault rotate.")
+
+
+@cli.command()
+@_DATA_DIR
+@_MASTER_KEY
+@_DATABASE
+def drop_master_keys(data_dir: Path, master_key_file: Path | None, database_url_file: Path | None) -> None:
+    """Take every master key but the newest out of the file; refused while another still seals anything."""
+    from .installing import database_url, drop_master_keys
+
+    path, dropped = loop.run(drop_master_keys(data_dir, master_key_file, database_url(database_url_file)))
+    click.echo(f"{path} holds one master key now; {dropped} taken out. Backups made before need the old ones.")
+
+
+@cli.command()
+@_DATA_DIR
 @click.option("--listen", default="127.0.0.1:8400", show_default=True, metavar="HOST:PORT", help="Where the API is.")
 @click.option("--relay-listen", metavar="HOST:PORT", help="Run a relay too, as a process of its own.")
 @click.option("--relay-advertise", metavar="HOST:PORT", help="How people and gateways reach --relay-listen.")

@@ -41,7 +41,7 @@ _log = logs.get("control.relay")
 class RelayTokens(Protocol):
     """Who issues the embedded relay's enrolment token: the fleet."""
 
-    async def embedded_relay_token(self, address: str) -> str:
+    async def embedded_relay_token(self, address: str) -> tuple[str, str]:
         """A fresh one, for the relay that is dialled at `address` (`host:port`)."""
 
 
@@ -61,6 +61,7 @@ class EmbeddedRelay:
     ) -> None:
         self._tokens = tokens
         self._listen = listen
+        self._name = ""
         self._advertise = advertise
         self._ca_file = ca_file
         self._as_json = as_json
@@ -103,9 +104,10 @@ class EmbeddedRelay:
     async def _spawn(self) -> None:
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
         if not (self._folder / _IDENTITY).exists():
-            environment["WARDGATE_ENROLMENT_TOKEN"] = await self._tokens.embedded_relay_token(self._advertise)
+            self._name, token = await self._tokens.embedded_relay_token(self._advertise)
+            environment["WARDGATE_ENROLMENT_TOKEN"] = token
         self._child = await asyncio.create_subprocess_exec(
-            *(*self._program, "relay", "run", "--name", "embedded"),
+            *(*self._program, "relay", "run", "--name", self._name),
             *("--listen", str(self._listen), "--advertise", self._advertise, "--data-dir", str(self._folder)),
             *(() if self._ca_file is None else ("--ca-file", self._ca_file)),
             *(("--json",) if self._as_json else ()),

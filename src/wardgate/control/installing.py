@@ -22,7 +22,7 @@ from .db.engine import sqlite_url
 from .identity.service import normal_email
 from .services import install
 from .sources import Sources
-from .vault import MasterKey, master, providers
+from .vault import MasterKey, Vault, master, providers
 from .vault.model import AuthorityRow
 
 DATABASE = "wardgate.db"
@@ -71,6 +71,36 @@ async def initialise(options: InitOptions, sources: Sources | None = None) -> Pa
                 path.unlink(missing_ok=True)
             raise
     return path
+
+
+def new_master_key(data_dir: Path, named: Path | None, sources: Sources | None = None) -> tuple[Path, str]:
+    """Add a key to the file of the present ones: (the file, the new key's id). WardgateError where there is none."""
+    path = providers.file_of(providers.choose(data_dir, named))
+    present = master.load(path)
+    raw = (sources or Sources()).randomness(master.KEY_BYTES)
+    lines = [master.encode(key.key.reveal()) for key in present] + [master.encode(raw)]
+    text = "".join(line + "\n" for line in lines)
+    master.decode_all(text, str(path))  # refuses more keys than a file may hold
+    folder.write_private(path, text.encode())
+    return path, MasterKey.of(raw).key_id
+
+
+async def drop_master_keys(data_dir: Path, named: Path | None, url: str | None) -> tuple[Path, int]:
+    """Leave the newest key alone in its file: (the file, how many went). WardgateError while another seals anything."""
+    path = providers.file_of(providers.choose(data_dir, named))
+    keys = master.load(path)
+    database = Database(url or sqlite_url(data_dir / DATABASE))
+    try:
+        await check_made(database, data_dir)
+        vault = Vault(keys, Sources())
+        async with database.read() as session:
+            needed = {await vault.current_id(session), *await vault.wrapped(session)}
+    finally:
+        await database.close()
+    if needed != {keys[-1].key_id}:
+        raise WardgateError("master_key_in_use", "An older key still seals something: run wardgate vault rotate.")
+    folder.write_private(path, (master.encode(keys[-1].key.reveal()) + "\n").encode())
+    return path, len(keys) - 1
 
 
 def database_url(named: Path | None) -> str | None:

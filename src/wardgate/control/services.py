@@ -42,6 +42,7 @@ from .outbound import Outbound
 from .projects import MaskingRules, ProjectService, RecordKeeping
 from .records import Bucket, Layered, ObjectFolder, ObjectStore, RecordService, latest_head
 from .resources import AccountService, ResourceCatalogue, ResourceService
+from .rotation import RotationService
 from .settings import Settings
 from .sources import Sources
 from .sso import ProviderService, SsoService
@@ -55,6 +56,7 @@ from .workloads import Authentication, Rights, TokenExchange, WorkloadService
 
 _WAKE = "job.wake"  # a signal; its key is the job
 _LINKS = 5.0
+_VAULT_SWEEP = 30.0
 _TOKEN_SWEEP = 3_600.0
 _RIGHTS_SWEEP = 2.0  # what time alone takes away is noticed within it, and has ended within 5 s
 _ACCESS_SWEEP = 5.0
@@ -93,6 +95,7 @@ class Services:
     sso: SsoService
     approvals: ApprovalService
     journal: JournalService
+    rotation: RotationService
     projects: ProjectService
     keeping: RecordKeeping
     masking: MaskingRules
@@ -174,6 +177,7 @@ async def open_services(
     sso = SsoService(database, audit_log, sources, vault, issuers, outbound, vouched, settings.pages)
     signals = Signals(database, sources)
     nodes = Nodes(database, sources, signals.node, vault.master_ids)
+    rotation = RotationService(database, audit_log, sources, vault, nodes)
     hub = LinkHub(signals)
     enrolment = Enrolment(database, audit_log, sources, numbers, vault, ca, settings.public_url)
     fleet = FleetService(database, audit_log, sources, numbers, vault, ca, projects, enrolment, hub, signals.node)
@@ -242,6 +246,7 @@ async def open_services(
         sso=sso,
         approvals=approvals,
         journal=JournalService(database, audit_log),
+        rotation=rotation,
         projects=projects,
         keeping=keeping,
         masking=masking,
@@ -264,6 +269,7 @@ async def open_services(
             Background("signals", signals.run, 1.0, each_node=True),
             Background("node", nodes.beat, BEAT_S, each_node=True),
             Background("links", fleet.keep_links, _LINKS, wake=hub.changed, each_node=True),
+            Background("vault", rotation.go_on, _VAULT_SWEEP),
             Background("machines", guard.sweep, _TOKEN_SWEEP),
             Background("identity", sign_ins.sweep, _TOKEN_SWEEP),
             Background("devices", devices.sweep, _TOKEN_SWEEP),

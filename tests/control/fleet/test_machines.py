@@ -103,12 +103,14 @@ async def test_of_many_at_once_one_joins(control: Any, admin: Client, shop: str)
 
 async def test_the_embedded_relay_is_one_relay_under_new_keys(control: Any, admin: Client, nobody: Client) -> None:
     fleet = control.services.fleet
-    first = await fleet.embedded_relay_token("127.0.0.1:9443")
-    second = await fleet.embedded_relay_token("127.0.0.1:9443")
+    _, first = await fleet.embedded_relay_token("127.0.0.1:9443")
+    _, second = await fleet.embedded_relay_token("127.0.0.1:9443")
     assert (await enrol(nobody, first, certs.make_key(), kind="relay")).status_code == 403
     relay = await Machine.join(control, {"token": second}, kind="relay")
     await relay_beat(relay, "127.0.0.1:9443")
-    again = await Machine.join(control, {"token": await fleet.embedded_relay_token("127.0.0.1:9443")}, kind="relay")
+    again = await Machine.join(
+        control, {"token": (await fleet.embedded_relay_token("127.0.0.1:9443"))[1]}, kind="relay"
+    )
     assert again.id == relay.id
     assert (await relay.send("POST", "/relay/heartbeat", b'{"address": "x:1"}')).status_code == 401
     await relay_beat(again)
@@ -126,9 +128,13 @@ async def test_each_node_has_an_embedded_relay_of_its_own(control: Any, admin: C
 
 async def test_an_embedded_relay_that_was_revoked_stays_so(control: Any, admin: Client) -> None:
     fleet = control.services.fleet
-    relay = await Machine.join(control, {"token": await fleet.embedded_relay_token("127.0.0.1:8443")}, kind="relay")
+    relay = await Machine.join(
+        control, {"token": (await fleet.embedded_relay_token("127.0.0.1:8443"))[1]}, kind="relay"
+    )
     await admin.post(f"{PREFIX}/relays/embedded/revoke")
-    successor = await Machine.join(control, {"token": await fleet.embedded_relay_token("127.0.0.1:8443")}, kind="relay")
+    successor = await Machine.join(
+        control, {"token": (await fleet.embedded_relay_token("127.0.0.1:8443"))[1]}, kind="relay"
+    )
     assert successor.id != relay.id
     assert (await relay.send("POST", "/relay/heartbeat", b'{"address": "x:1"}')).status_code == 403
 

@@ -99,3 +99,5 @@ class Event(StrEnum):
     USER_PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - the name of an event
     USER_PASSWORD_LINK_ASKED = "user.password_link_asked"  # noqa: S105 - the name of an event
     USER_TOKEN_REUSED = "user.token_reused"  # noqa: S105 - the name of an event
+    VAULT_ROTATED = "vault.rotated"
+    VAULT_ROTATION_BEGUN = "vault.rotation_begun"

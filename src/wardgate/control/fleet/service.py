@@ -360,8 +360,8 @@ class FleetService:
         self._hub.push_all(LinkEvent(relays=relays))
         return self._describe_relay(row)
 
-    async def embedded_relay_token(self, address: str) -> str:
-        """A fresh token for the relay that `server run` starts; the same relay each time, under another key.
+    async def embedded_relay_token(self, address: str) -> tuple[str, str]:
+        """(name, fresh token) of the relay that `server run` starts; the same relay each time, under another key.
 
         Where there are several nodes, each has its own, known by its address.
         """
@@ -378,7 +378,7 @@ class FleetService:
             row.address = address
             await store.void_tokens(session, row.id, self._sources.now())
             token, _ = await self._enrolment.issue(session, row.id)
-        return token
+        return row.name, token
 
     async def relay_config(self, caller: Caller, request: RelayConfigRequest) -> RelayConfig:
         """What a relay needs to work offline: its route key, sealed to it."""

@@ -52,6 +52,8 @@ class Permission(StrEnum):
     ORGANISATION_USER_DELETE = "organisation:user:delete"
     ORGANISATION_USER_READ = "organisation:user:read"
     ORGANISATION_USER_UPDATE = "organisation:user:update"
+    ORGANISATION_VAULT_READ = "organisation:vault:read"
+    ORGANISATION_VAULT_ROTATE = "organisation:vault:rotate"
     PROJECT_AUDIT_READ = "project:audit:read"
     PROJECT_DETAILS_READ = "project:details:read"
     PROJECT_GATEWAY_CREATE = "project:gateway:create"

@@ -21,6 +21,7 @@ from ..mfa import routes as mfa_routes
 from ..projects import routes as projects_routes
 from ..records import routes as records_routes
 from ..resources import routes as resources_routes
+from ..rotation import routes as rotation_routes
 from ..services import Services
 from ..sso import routes as sso_routes
 from ..streams import routes as streams_routes
@@ -77,6 +78,7 @@ def _routers(services: Services) -> list[APIRouter]:
         sso_routes.build(services.providers),
         mfa_routes.build(services.mfa, services.verification, services.factor_changes, services.passkey_enrolment),
         journal_routes.build(services.journal),
+        rotation_routes.build(services.rotation),
         projects_routes.build(services.projects, services.keeping, services.masking),
         fleet_routes.build_people(services.fleet),
         resources_routes.build(services.resources, services.accounts),

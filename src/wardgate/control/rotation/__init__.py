@@ -1,0 +1,5 @@
+"""Replacing the master key while everything runs."""
+
+from .service import RotationService
+
+__all__ = ["RotationService"]
