@@ -80,7 +80,7 @@ class Live:
             await self._serving
             self._server = self._serving = None
 
-    async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
+    async def begin(self, *arguments: str, piped: bool = False) -> asyncio.subprocess.Process:
         """Start a command."""
         environment = {
             **os.environ,
@@ -91,16 +91,17 @@ class Live:
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "wardgate", *arguments,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE if piped else asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
             env=environment,
         )  # fmt: skip
         self._processes.append(process)
         return process
 
-    async def run(self, *arguments: str) -> Ran:
+    async def run(self, *arguments: str, stdin: str | None = None) -> Ran:
         """Run a command to its end."""
-        process = await self.begin(*arguments)
-        out, err = await process.communicate()
+        process = await self.begin(*arguments, piped=stdin is not None)
+        out, err = await process.communicate(None if stdin is None else stdin.encode())
         assert process.returncode is not None
         return Ran(process.returncode, out.decode(), err.decode())
 

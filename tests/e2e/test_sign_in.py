@@ -26,7 +26,9 @@ def browser(tmp_path: Path) -> Path:
 @pytest.fixture
 def new_machine(stack: Stack, tmp_path: Path) -> Wardgate:
     """A command line that has never logged in."""
-    return Wardgate(tmp_path / "new", stack.domain)
+    folder = tmp_path / "new"
+    folder.mkdir()
+    return Wardgate(folder, stack.domain)
 
 
 @pytest.fixture

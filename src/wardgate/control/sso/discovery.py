@@ -66,4 +66,6 @@ def checks(provider: Provider) -> list[SsoCheck]:
 
 
 def _has(what: Any, url: str | None, words: str) -> SsoCheck:
-    return SsoCheck(what=what, ok=url is not None, message=f"It has {words}." if url else f"It names no {words[3:]}.")
+    return SsoCheck(
+        what=what, ok=url is not None, message=f"It has {words}." if url else f"It names no {words.partition(' ')[2]}."
+    )
