@@ -63,9 +63,10 @@ PROJECT: Final = (
 
 GLOBAL: Final = (
     Entry("people", "People", "user-round", "/users", Permission.ORGANISATION_USER_READ, "u"),
-    Entry("groups", "Groups", "users-round", "/groups", Permission.ORGANISATION_USER_READ),
-    Entry("services", "Services", "bot", "/services", Permission.ORGANISATION_USER_READ),
+    Entry("groups", "Groups", "users-round", "/groups", Permission.ORGANISATION_GROUP_READ),
+    Entry("services", "Services", "bot", "/services", Permission.ORGANISATION_SERVICE_READ),
     Entry("relays", "Relays", "waypoints", "/relays", Permission.ORGANISATION_RELAY_READ, "y"),
+    Entry("events", "Audit log", "scroll-text", "/audit", Permission.ORGANISATION_AUDIT_VERIFY),
     Entry("organisation", "Organisation", "building-2", "/settings", Permission.ORGANISATION_SETTINGS_READ),
 )
 
