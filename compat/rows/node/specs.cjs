@@ -191,6 +191,8 @@ class Test {
   }
   async end() {
     for (const point of new Set(this.points)) await keeper.db("admin").command({ configureFailPoint: point, mode: "off" }).catch(() => {});
+    // A transaction that a fail point left open would be in the way of the next test.
+    await keeper.db("admin").command({ killAllSessions: [] }).catch(() => {});
     for (const each of this.entities.values()) if (each instanceof driver.ClientSession) await each.endSession().catch(() => {});
     for (const each of this.entities.values()) if (each instanceof driver.MongoClient) await each.close().catch(() => {});
   }
