@@ -36,6 +36,18 @@ one member and the most used rows of it elsewhere.
 | · | not run, so nothing is claimed |
 """
 
+_MISSING = """## What could not be had
+
+- The Node driver's and mongosh's own test programs are in no registry; the specifications' files above and the lists
+  below stand in for them. mongosh brings the Node driver with it.
+- The database tools are in no registry: name their folder in `WARDGATE_MONGOTOOLS`. What they send (the reads of
+  `mongodump`, the oplog, the writes of `mongorestore`) is in PyMongo's list.
+- A mongos, and MongoDB 7 and 8: rows for what only they have say that there is none on either side.
+- PyMongo's `test_unix_socket` looks for MongoDB's own socket, `/tmp/mongodb-PORT.sock`. wardgate opens none in a folder
+  that is everybody's; `--socket` opens one in a private folder, whose path goes into the same URI. The mongod of the
+  direct run has no socket either, so the test is skipped on both sides.
+"""
+
 
 def saved(cells: Sequence[Cell]) -> list[list[Any]]:
     """As JSON, to be kept between runs."""
@@ -117,6 +129,7 @@ def document(
         parts += ["## PyMongo's own tests\n", *_suites(suites), ""]
     if specifications:
         parts += ["## The specifications' tests with the Node driver\n", *_specifications(specifications), ""]
+    parts += [_MISSING]
     for family in dict.fromkeys(_family(client) for client, _, _ in results):
         parts += [f"## {family}: row by row\n", *_matrix(results, family), ""]
     if bad(results):
