@@ -103,7 +103,7 @@ def _plain(name: str, shape: Shape, *offers: str) -> Opener:
         if shape.set_name is not None:
             seeds.insert(0, seeds.pop(deployment.primary()))
         access = _access(stack, name, deployment)
-        return Ground(name, deployment, frozenset({"any", *offers}), seeds, folder, access)
+        return Ground(name, deployment, frozenset({"any", "member", *offers}), seeds, folder, access)
 
     return open_it
 
@@ -144,7 +144,7 @@ def _srv(ends: contextlib.ExitStack, stack: Stack, folder: Path) -> Ground:
     stack.add_resource("srv", deployment, gateway="with-dns", connection_string=f"mongodb+srv://{SRV}/")
     stack.add_account(ACCOUNT, "srv", deployment.rw)
     access = stack.access("srv", ACCOUNT, "12h")
-    return Ground("SRV", deployment, frozenset({"any", "set", "replica"}), [member.address], folder, access)
+    return Ground("SRV", deployment, frozenset({"any", "member", "set", "replica"}), [member.address], folder, access)
 
 
 GROUNDS: Final[Mapping[str, Opener]] = {

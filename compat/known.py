@@ -33,7 +33,7 @@ DIFFERENCES: Final[tuple[Known, ...]] = (
     ),
     Known(
         "write conflict of two transactions",
-        r"value\[1\]\.(details\.errmsg|message)",
+        r"value\[1\]\.(details\.(errmsg|recoveryToken)|message)",
         _OVER,
     ),
     Known(

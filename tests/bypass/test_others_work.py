@@ -140,6 +140,32 @@ def test_a_transaction_is_not_joined_through_another_instance(document: dict[str
     assert f"code={code}" in answer[0]
 
 
+STATEMENTS: list[dict[str, object]] = [{"find": "orders"}, {"abortTransaction": 1}, {"commitTransaction": 1}]
+
+
+@pytest.mark.parametrize("document", STATEMENTS)
+def test_a_transaction_whose_beginning_was_lost_with_the_server_goes_on(document: dict[str, object]) -> None:
+    """It may be open there with its locks: MongoDB tells, and it is MongoDB that has to hear of the abort."""
+    victim, _ = elsewhere()
+    victim.client(command(START, 7))
+    assert victim.event(victim.machine.server_gone, "the connection was lost")[-1] == "close client"
+    again = Playbook(work=victim.work)
+    again.ready()
+    answer = again.client(command({**document, **TRANSACTION}, 8, database="admin"))
+    assert answer[0].startswith("record intent")
+
+
+@pytest.mark.parametrize("document", STATEMENTS)
+def test_it_does_not_when_the_client_leaves_by_itself(document: dict[str, object]) -> None:
+    victim, _ = elsewhere()
+    victim.client(command(START, 7))
+    victim.event(victim.machine.client_gone)
+    again = Playbook(work=victim.work)
+    again.ready()
+    answer = again.client(command({**document, **TRANSACTION}, 8, database="admin"))
+    assert "transaction_elsewhere" in answer[0]
+
+
 def test_a_transaction_does_not_become_ones_own_by_failing_to_begin_it() -> None:
     """MongoDB refuses to begin a number that is under way (50911); that must not open its statements."""
     _, thief = elsewhere()

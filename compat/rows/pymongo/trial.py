@@ -36,7 +36,7 @@ class AbsentError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """`needs`: what the deployment must be for the row to work: any, set (transactions), replica, many (members)."""
+    """`needs`: what the deployment must be for the row: any, member (a mongod), set (transactions), replica, many."""
 
     name: str
     needs: str

@@ -208,7 +208,7 @@ async def kill_cursors(t: Trial) -> Any:
     return [counts, after]
 
 
-@row("exhaust cursors")
+@row("exhaust cursors", needs="member")
 async def exhaust(t: Trial) -> Any:
     await t(t.things.insert_many([{"_id": each, "filler": "x" * 1000} for each in range(10_000)]))
     kind = pymongo.CursorType.EXHAUST

@@ -165,6 +165,10 @@ class ProxyConnection(Streaming):
         """The server connection is lost. The client's is closed too: only that makes drivers retry rightly."""
         if self.closed or self._server_dropped:
             return []
+        turn = self._turn
+        if self._state is State.REPLY and turn is not None and turn.command.starts_transaction:
+            # It may have begun. MongoDB says of the next statement whether it did, and has to hear of its abort.
+            self._rules.work.began(turn.command)
         out: list[Action] = []
         self._end("server_lost", now, out, error=reason)
         return out

@@ -7,7 +7,8 @@ kill be missed (an idle logical session ends by itself after 30 minutes, an idle
 Law: access sessions that share a MongoDB user are strangers to each other. MongoDB can't tell them apart, so whose a
 logical session is, is decided here: the first that uses it has it until it ends. That holds within one gateway process;
 another instance of the gateway may serve a stranger too. So what can be read or finished is one's own only where its
-beginning was seen: a cursor by the reply that opened it, a transaction by the reply to its first statement.
+beginning was seen: a cursor by the reply that opened it, a transaction by the reply to its first statement. A server
+that goes without that reply counts as one that gave it: no client can make it go.
 """
 
 from __future__ import annotations
@@ -125,7 +126,7 @@ class WorkLog:
         return place is not None and self._transactions.get(place[0]) == (place[1], False)
 
     def began(self, command: Command) -> None:
-        """MongoDB has taken the first statement of a transaction: it is this access session's."""
+        """MongoDB has, or may have, taken the first statement of a transaction: it is this access session's."""
         place = _transaction(command)
         if place is not None:
             _keep(self._transactions, place[0], (place[1], True))
