@@ -248,6 +248,27 @@ def fields(data: bytes, start: int, end: int) -> dict[bytes, tuple[int, int, int
     return found
 
 
+def listed(data: bytes, start: int, end: int) -> list[Element]:
+    """`elements` of a document that `validate` has passed, in half the time: steps by declared lengths."""
+    found: list[Element] = []
+    last = end - 1
+    pos = start + 4
+    find = data.find
+    shapes = _SHAPE
+    while pos < last:
+        kind = data[pos]
+        value = find(0, pos + 1, last) + 1
+        size = shapes[kind]
+        if size < 0:
+            size = value_length(data, kind, value, last)
+        stop = value + size
+        if not pos < value <= stop <= last:
+            raise BsonError("a value is cut")
+        found.append((kind, data[pos + 1 : value - 1], value, stop))
+        pos = stop
+    return found
+
+
 def validate(data: Buffer, start: int = 0, end: int | None = None, *, max_depth: int = MAX_DEPTH) -> None:
     """Check the whole structure of the one document at data[start:end]: lengths, terminators, types, depth.
 

@@ -63,7 +63,7 @@ class Parts:
         kinds = _PARTS.get(name, {})
         spaces = self._spaces(data, start, stop) if name == "bulkWrite" else []
         edits: list[tuple[int, int, bytes]] = []
-        for index, (kind, field, value, end) in enumerate(walk.elements(data, start, stop)):
+        for index, (kind, field, value, end) in enumerate(walk.listed(data, start, stop)):
             here = (trail, field)
             if name == "explain" and not index and kind == walk.DOCUMENT:
                 inner = self.body(data, value, end, inner_name(data, value, end), node, here)
@@ -117,7 +117,7 @@ class Parts:
         if kind != walk.ARRAY:
             return self._literal(data, element, node, trail)
         edits: list[tuple[int, int, bytes]] = []
-        for inner_kind, index, value, end in walk.elements(data, start, stop):
+        for inner_kind, index, value, end in walk.listed(data, start, stop):
             new = self._filter_of_variables(data, inner_kind, index, value, end, node, trail)
             if new is not None:
                 edits.append((value - len(index) - 2, end, new))
@@ -130,7 +130,7 @@ class Parts:
         if kind != walk.DOCUMENT:
             return self._walker.literal(data, kind, name, start, stop, trail)
         edits: list[tuple[int, int, bytes]] = []
-        for inner_kind, field, value, end in walk.elements(data, start, stop):
+        for inner_kind, field, value, end in walk.listed(data, start, stop):
             here = (trail, field)
             _, dot, rest = field.partition(b".")
             if not dot or node.anywhere().walk(rest).masks:
@@ -165,7 +165,7 @@ class Parts:
         if kind != walk.ARRAY:
             return self._literal(data, element, node, trail)
         edits: list[tuple[int, int, bytes]] = []
-        for inner_kind, index, value, end in walk.elements(data, start, stop):
+        for inner_kind, index, value, end in walk.listed(data, start, stop):
             if inner_kind != walk.DOCUMENT:
                 new = self._walker.literal(data, inner_kind, index, value, end, trail)
             else:
@@ -179,7 +179,7 @@ class Parts:
     def _statement(self, data: bytes, start: int, stop: int, node: Node, trail: Trail) -> bytes | None:
         """One update, delete, index or operation of a bulk write."""
         edits: list[tuple[int, int, bytes]] = []
-        for kind, field, value, end in walk.elements(data, start, stop):
+        for kind, field, value, end in walk.listed(data, start, stop):
             here = (trail, field)
             handle = _STATEMENT.get(field)
             if handle is not None:
@@ -200,7 +200,7 @@ class Parts:
         if found is None or found[0] != walk.ARRAY:
             return []
         spaces = []
-        for kind, _, value, end in walk.elements(data, found[1], found[2]):
+        for kind, _, value, end in walk.listed(data, found[1], found[2]):
             named = walk.fields(data, value, end).get(b"ns") if kind == walk.DOCUMENT else None
             if named is None or named[0] != walk.STRING:
                 return []
@@ -212,7 +212,7 @@ class Parts:
         if kind != walk.ARRAY:
             return self._walker.literal(data, kind, name, start, stop, trail)
         edits: list[tuple[int, int, bytes]] = []
-        for inner_kind, index, value, end in walk.elements(data, start, stop):
+        for inner_kind, index, value, end in walk.listed(data, start, stop):
             if inner_kind != walk.DOCUMENT:
                 new = self._walker.literal(data, inner_kind, index, value, end, trail)
             else:
@@ -226,7 +226,7 @@ class Parts:
 
 def _space(data: bytes, start: int, stop: int, spaces: list[Node], automaton: Automaton) -> Node:
     """The documents that an operation is about; where that can't be told, any."""
-    for kind, _, value, _ in walk.elements(data, start, stop):
+    for kind, _, value, _ in walk.listed(data, start, stop):
         number = walk.integer(data, kind, value)
         return spaces[number] if number is not None and 0 <= number < len(spaces) else automaton.everything
     return automaton.everything

@@ -21,7 +21,9 @@ from ...errors import WardgateError
 
 PATH_BYTES: Final = 512
 SEGMENTS_MAX: Final = 32
-_NODES_MAX: Final = 4_096  # remembered; a rule with many wildcards could make more
+_NAMES_MAX: Final = 64  # remembered at a node, and only
+_NAME_BYTES: Final = 64  # ones up to this length: clients choose them
+_NODES_MAX: Final = 1_024  # remembered; a rule with many wildcards could make more
 _ROOTS_MAX: Final = 1_024  # namespaces remembered: clients choose them
 
 _ANY: Final = b"*"
@@ -81,7 +83,7 @@ def parse(text: str) -> Path:
 class Node:
     """Where a path has come to. `masks`: a rule ends here. `dead`: none can end at or below it."""
 
-    __slots__ = ("_automaton", "_known", "_literals", "dead", "masks", "states")
+    __slots__ = ("_automaton", "_known", "_literals", "_names", "dead", "masks", "states")
 
     def __init__(self, automaton: Automaton, states: _States) -> None:
         self._automaton = automaton
@@ -90,6 +92,7 @@ class Node:
         self.masks = automaton.ends(states)
         self._literals = automaton.literals(states)
         self._known: dict[bytes | bool, Node] = {}
+        self._names: dict[bytes, Node] = {}  # the newest ones: the same few come again and again
 
     def step(self, segment: bytes) -> Node:
         """One name further. A number may be an index, which rules need not name."""
@@ -105,6 +108,16 @@ class Node:
 
     def walk(self, name: bytes) -> Node:
         """Along a name as it stands in a command: dotted, with positional operators, or an operator itself."""
+        found = self._names.get(name)
+        if found is None:
+            found = self._walk(name)
+            if len(name) <= _NAME_BYTES:
+                if len(self._names) >= _NAMES_MAX:
+                    self._names.clear()
+                self._names[name] = found
+        return found
+
+    def _walk(self, name: bytes) -> Node:
         if b"." not in name:
             return self if name[:1] == b"$" else self.step(name)
         node = self

@@ -46,7 +46,7 @@ class Pipelines:
     ) -> tuple[bytes | None, bool]:
         """The pipeline (an array) at data[start:stop] over documents at `node`, and whether it ends tainted."""
         edits: list[tuple[int, int, bytes]] = []
-        for kind, name, value, end in walk.elements(data, start, stop):
+        for kind, name, value, end in walk.listed(data, start, stop):
             if kind != walk.DOCUMENT:
                 new = self._walker.literal(data, kind, name, value, end, trail)
             else:
@@ -60,7 +60,7 @@ class Pipelines:
         self, data: bytes, start: int, stop: int, node: Node, trail: Trail, tainted: bool
     ) -> tuple[bytes | None, bool]:
         edits: list[tuple[int, int, bytes]] = []
-        for kind, name, value, end in walk.elements(data, start, stop):
+        for kind, name, value, end in walk.listed(data, start, stop):
             new, tainted = self._operator(data, kind, name, value, end, node, (trail, name), tainted)
             if new is not None:
                 edits.append((value - len(name) - 2, end, new))
@@ -95,7 +95,7 @@ class Pipelines:
         if kind != walk.DOCUMENT:
             return self._walker.plain(data, kind, name, start, stop, trail)
         edits: list[tuple[int, int, bytes]] = []
-        for inner_kind, field, value, end in walk.elements(data, start, stop):
+        for inner_kind, field, value, end in walk.listed(data, start, stop):
             if field == b"let" or (field == b"whenMatched" and inner_kind == walk.ARRAY):
                 new = self._walker.literal(data, inner_kind, field, value, end, (trail, field), expression=True)
                 if new is not None:
@@ -108,7 +108,7 @@ class Pipelines:
     ) -> tuple[bytes | None, bool]:
         edits: list[tuple[int, int, bytes]] = []
         after = tainted
-        for inner_kind, field, value, end in walk.elements(data, start, stop):
+        for inner_kind, field, value, end in walk.listed(data, start, stop):
             if inner_kind != walk.ARRAY:
                 new = self._walker.literal(data, inner_kind, field, value, end, (trail, field))
             else:
@@ -137,7 +137,7 @@ class Pipelines:
             tainted = walker.mentions(data, kind, start, stop, node) or self._reads_names(data, fields, node)
         edits: list[tuple[int, int, bytes]] = []
         inside = False
-        for inner_kind, field, value, end in walk.elements(data, start, stop):
+        for inner_kind, field, value, end in walk.listed(data, start, stop):
             new: bytes | None = None
             here = (trail, field)
             if field == b"pipeline" and inner_kind == walk.ARRAY:

@@ -89,8 +89,9 @@ class Walker:
         if node.dead and (patterns is None or not patterns.may_be_in(data[start:stop])):
             return None
         edits: list[tuple[int, int, bytes]] = []
-        for index, (kind, name, value, end) in enumerate(walk.elements(data, start, stop)):
-            self._spend()
+        inside = walk.listed(data, start, stop)
+        self._spend(len(inside))
+        for index, (kind, name, value, end) in enumerate(inside):
             shown = name if patterns is None or array is not None else self._name(name, index, trail)
             if array is not None:
                 here, there = node if array[:1] == b"$" else node.step(b"%d" % index), trail
@@ -102,6 +103,8 @@ class Walker:
             elif here.masks:
                 new = self._value(data, kind, shown, value, end, there, chosen=chosen)
             elif kind in _CONTAINERS:
+                if here.dead and patterns is None:
+                    continue
                 inner = self.fields(
                     data, value, end, here, there, array=name if kind == walk.ARRAY else None, chosen=chosen
                 )
@@ -130,7 +133,7 @@ class Walker:
         if chosen and _chooses(data, kind, start):
             return None
         if kind == walk.DOCUMENT:
-            inner = list(walk.elements(data, start, stop))
+            inner = list(walk.listed(data, start, stop))
             if inner and all(each[1] in _OPERATORS for each in inner):
                 parts = [
                     self._value(data, each[0], each[1], each[2], each[3], (trail, each[1]), chosen=False)
@@ -166,8 +169,9 @@ class Walker:
     ) -> bytes | None:
         """Each literal below the document or array at data[start:stop]."""
         edits: list[tuple[int, int, bytes]] = []
-        for index, (kind, name, value, end) in enumerate(walk.elements(data, start, stop)):
-            self._spend()
+        inside = walk.listed(data, start, stop)
+        self._spend(len(inside))
+        for index, (kind, name, value, end) in enumerate(inside):
             shown = name if self._patterns is None else self._name(name, index, trail)
             there = trail if name.isdigit() else (trail, shown)
             if kind in _CONTAINERS:
@@ -203,12 +207,12 @@ class Walker:
             return False
         todo = [(kind, b"", start, stop)]
         while todo:
-            self._spend()
+            self._spend(1)
             kind, name, start, stop = todo.pop()
             if name in _OPAQUE:
                 return True
             if kind in _CONTAINERS:
-                todo.extend(walk.elements(data, start, stop))
+                todo.extend(walk.listed(data, start, stop))
             elif kind in _CODES or (kind == walk.STRING and _reads(data[start + 4 : stop - 1], node)):
                 return True
         return False
@@ -256,8 +260,8 @@ class Walker:
         """The next document has all the patience again."""
         self._left = ELEMENTS_MAX
 
-    def _spend(self) -> None:
-        self._left -= 1
+    def _spend(self, elements: int) -> None:
+        self._left -= elements
         if self._left < 0:
             raise TooMuchError("there is too much to look at")
 
