@@ -25,6 +25,7 @@ from .processes import Process, ProcessFailedError, run_child
 
 READY_S = 30.0
 COMMAND_S = 60.0
+LOGS_S = 900.0  # a log of a hundred thousand commands on a busy machine
 END_S = 15.0
 
 
@@ -312,7 +313,7 @@ class Stack:
 
     def logs(self, session_id: str) -> list[dict[str, Any]]:
         """`pam session logs`."""
-        return self.wardgate.run("pam", "session", "logs", session_id, "--json").json_lines()
+        return self.wardgate.run("pam", "session", "logs", session_id, "--json", timeout=LOGS_S).json_lines()
 
     def verify(self, session_id: str) -> Answer:
         """`pam session verify`, whatever it answers."""
