@@ -50,3 +50,12 @@ async def test_a_refusal_is_told_on_the_sign_in_page(web: Web, page: Page, idp: 
     await page.goto(f"{web.url}/sign-in/sso/{provider['id']}/callback?code=x&state=y")
     assert "Single sign-on was refused" in await page.get_by_role("alert").inner_text()
     await accessible(page)
+
+
+async def test_the_way_begins_under_the_name_that_it_ends_under(web: Web, page: Page, idp: Idp) -> None:
+    """Under another name of the control plane, the cookie would not come back."""
+    async with await web.control.login(ADMIN_EMAIL) as admin:
+        provider = await add(admin, idp)
+    await page.goto(f"{web.url.replace('localhost', '127.0.0.1')}/sign-in/sso/{provider['id']}?next=/devices")
+    await page.get_by_role("link", name="I am Ann").click()
+    await page.wait_for_url(f"{web.url}/devices")

@@ -35,6 +35,10 @@ def build(site: Site) -> APIRouter:
     @router.get("/sign-in/sso/{provider}")
     async def sso_begin(request: Request, provider: str) -> Response:
         """Send the browser to the provider."""
+        pages = site.settings.pages
+        if request.headers.get("host", "").lower() != pages.partition("://")[2]:
+            # The provider leads back to our pages' own address: the cookie has to be of that.
+            return RedirectResponse(f"{pages}{request.url.path}?{request.url.query}", 303)
         wanted = safe_next(request.query_params.get("next"))
         anew = "again" in request.query_params
         try:
