@@ -52,3 +52,27 @@ def test_memory_is_bounded() -> None:
     for number in range(30_000):
         buckets.take(str(number), 0.0)
     assert len(buckets._buckets) <= 20_000
+
+
+def test_a_thousand_places_against_one_account_are_slow_and_the_owner_gets_in() -> None:
+    """50 guesses a second from ever new places, and the owner at home, on a journey, and mistyping."""
+    limiter, taken, account = LoginLimiter(), 0, "owner@example.com"
+    for guess in range(10_000):
+        address, now = f"198.{guess % 1_000 // 250}.{guess % 250}.7", guess / 50
+        if limiter.take(address, account, now) == 0.0:
+            taken += 1
+            limiter.failed(account, now)
+        if guess % 500 == 0:
+            assert limiter.take("203.0.113.5", account, now, familiar=True) == 0.0
+            limiter.succeeded("203.0.113.5", account)
+    assert limiter.take("2001:db8::1", account, 200.0) == 0.0  # never seen there, and the first try counts
+    assert taken <= 30 + 200 / 60 + 2 * 1_000
+    assert limiter.take("198.0.0.7", account, 200.0) > 0
+    assert limiter.take("198.0.0.7", "other@example.com", 200.0) == 0.0
+
+
+def test_many_accounts_from_one_place_are_slowed() -> None:
+    limiter = LoginLimiter()
+    tried = [limiter.take("192.0.2.1", f"{n}@example.com", n / 50, familiar=True) == 0.0 for n in range(500)]
+    assert sum(tried) <= 50 + 10
+    assert limiter.take("192.0.2.2", "1@example.com", 10.0) == 0.0

@@ -1,10 +1,16 @@
 """Slowing down guesses without shutting anybody out.
 
-One token bucket per (address, account), and one per address. There is deliberately none per account alone: it would let
-a stranger keep its owner out. Only failures cost; a right password gives its token back.
+Only failures cost; a right password gives its token back. What a guess is counted against:
+
+- where it comes from (an address, or an IPv6 network): many guesses from one place are slowed, whomever they are for;
+- the account and that place together: a person who mistypes waits seconds, somebody else elsewhere does not;
+- the account, wherever from. That must never refuse its owner, or a stranger could keep them out. So it only makes the
+  account *pressed*: from then on a place that nobody ever signed in from has two guesses at a time and one more in ten
+  minutes, which is slow for a thousand machines and no lock for an owner on a journey; familiar places have what they
+  always had. Familiar are places, not pairs of place and account: else the limit would tell which accounts there are.
 
 Pure: the time is an argument. Memory is bounded; when full, the buckets longest unused go first, which can only make
-the limiter kinder.
+the limiter kinder. Each node of a control plane counts for itself.
 """
 
 from __future__ import annotations
@@ -43,6 +49,11 @@ class TokenBuckets:
         bucket.level -= 1.0
         return 0.0
 
+    def is_empty(self, key: str, now: float) -> bool:
+        """Whether `take` would have to wait."""
+        bucket = self._buckets.get(key)
+        return bucket is not None and bucket.level + max(0.0, now - bucket.at) * self._rate < 1.0
+
     def give_back(self, key: str) -> None:
         """Undo one `take`."""
         bucket = self._buckets.get(key)
@@ -51,23 +62,33 @@ class TokenBuckets:
 
 
 class LoginLimiter:
-    """The two buckets of a login attempt."""
+    """The buckets of a login attempt. `familiar` says whether anybody ever signed in from there."""
 
     def __init__(self) -> None:
         self._pairs = TokenBuckets(burst=10, per_second=1 / 6)
         self._addresses = TokenBuckets(burst=50, per_second=1.0)
+        self._accounts = TokenBuckets(burst=30, per_second=1 / 60)
+        self._strangers = TokenBuckets(burst=2, per_second=1 / 600)
 
-    def take(self, address: str, account: str, now: float) -> float:
+    def take(self, address: str, account: str, now: float, *, familiar: bool = False) -> float:
         """0.0 when the attempt may be made, else the seconds to wait."""
         network = network_of(address)
+        pair = f"{network} {account}"
         wait = self._addresses.take(network, now)
-        return wait or self._pairs.take(f"{network} {account}", now)
+        if wait == 0.0 and not familiar and self._accounts.is_empty(account, now):
+            wait = self._strangers.take(pair, now)
+        return wait or self._pairs.take(pair, now)
+
+    def failed(self, account: str, now: float) -> None:
+        """The attempt was wrong."""
+        self._accounts.take(account, now)
 
     def succeeded(self, address: str, account: str) -> None:
         """The attempt was right: it costs nothing."""
         network = network_of(address)
         self._addresses.give_back(network)
-        self._pairs.give_back(f"{network} {account}")
+        for buckets in (self._pairs, self._strangers):
+            buckets.give_back(f"{network} {account}")
 
 
 def network_of(address: str) -> str:

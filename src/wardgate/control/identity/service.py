@@ -9,20 +9,20 @@ import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ...api.models import Tokens
-from ...api.problems import ProblemCode, ProblemError
+from ...api.problems import FieldError, ProblemCode, ProblemError
 from ...api.webauthn import PasskeyAssertion
 from ...ids import Kind
 from ...secret import Secret
 from ..audit_log import AuditLog, Cause, Event
 from ..db import Database
 from ..sources import Sources
-from . import store
+from . import known_passwords, store
 from .actor import Binding, Scope
 from .limits import LoginLimiter
 from .model import Method, RoleBindingRow, UserRow
@@ -30,6 +30,7 @@ from .passwords import PasswordHasher
 from .permissions import Role
 from .sign_ins import BrowserToken, Device, Proof, SignInService
 
+_FAMILIAR = timedelta(days=90)  # how long a place stays one that somebody signed in from
 _LONGEST_EMAIL = 254  # RFC 5321's longest path
 
 
@@ -104,12 +105,17 @@ class IdentityService:
     async def prepare_user(self, email: str, password: Secret) -> NewUser:
         """What `add_user` takes: checked, and the password hashed, which is too slow for a `write()` block."""
         address = normal_email(email)
-        return NewUser(self._sources.new_id(Kind.USER), address, await self.hash_password(password))
+        return NewUser(self._sources.new_id(Kind.USER), address, await self.hash_password(password, address))
 
-    async def hash_password(self, password: Secret) -> str:
-        """What is kept of a new password; too slow for a `write()` block."""
+    async def hash_password(self, password: Secret, email: str = "") -> str:
+        """What is kept of a new password of that user; too slow for a `write()` block. ProblemError `invalid_request`
+        where everybody knows it."""
         if not password:
             raise ProblemError(ProblemCode.INVALID_REQUEST, "The password is empty.")
+        why = known_passwords.why_not(password.reveal().decode(errors="replace"), email)
+        if why is not None:
+            error = FieldError(field="password", message=why)
+            raise ProblemError(ProblemCode.INVALID_REQUEST, why, errors=[error])
         return await self._hasher.hash(password)
 
     async def add_user(self, session: AsyncSession, cause: Cause, new: NewUser) -> None:
@@ -232,9 +238,12 @@ class IdentityService:
 
     async def check_password(self, email: str, password: Secret, cause: Cause) -> UserRow:
         """Whose password that is. ProblemError `invalid_credentials` or `rate_limited`."""
-        account = email.strip().lower()
+        account, now = email.strip().lower(), self._sources.now()
         address = cause.address or "unknown"
-        wait = self._limiter.take(address, account, self._sources.now().timestamp())
+        async with self._database.read() as session:
+            user = await store.user_by_email(session, account)
+            familiar = await store.is_familiar(session, address, now - _FAMILIAR)
+        wait = self._limiter.take(address, account, now.timestamp(), familiar=familiar)
         if wait > 0:
             seconds = max(1, round(wait))
             raise ProblemError(
@@ -242,11 +251,11 @@ class IdentityService:
                 f"Too many attempts to log in from here: wait {seconds} s and try again.",
                 context={"retry_after_s": seconds},
             )
-        async with self._database.read() as session:
-            user = await store.user_by_email(session, account)
         usable = user is not None and user.disabled_at is None
-        right = await self._hasher.verify(password, user.password_hash if user is not None else None)
+        phc = user.password_hash if user is not None else None
+        right = await self._hasher.verify(password, phc, first=familiar)
         if user is None or not usable or not right:
+            self._limiter.failed(account, now.timestamp())
             # Written for unknown addresses too, without what was typed: the time of a write must not tell them apart.
             async with self._database.write() as session:
                 await self._audit_log.append(session, cause, Event.USER_LOGIN_FAILED, user.id if user else None)

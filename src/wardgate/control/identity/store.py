@@ -189,6 +189,14 @@ async def live_sign_ins(session: AsyncSession, user_id: str, now: datetime) -> S
     return (await session.scalars(query)).all()
 
 
+async def is_familiar(session: AsyncSession, address: str, since: datetime) -> bool:
+    """Whether anybody signed in, or used a sign-in, from that very address since then."""
+    query = select(SignInRow.id).where(
+        SignInRow.refreshed_at >= since, or_(SignInRow.address == address, SignInRow.used_address == address)
+    )
+    return await session.scalar(query.limit(1)) is not None
+
+
 async def revoke_sign_in(session: AsyncSession, sign_in_id: str, now: datetime) -> None:
     """End a login: its tokens go at once."""
     await session.execute(update(SignInRow).where(SignInRow.id == sign_in_id).values(revoked_at=now))

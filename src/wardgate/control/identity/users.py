@@ -102,7 +102,9 @@ class UserService:
 
     async def reset_password(self, actor: Actor, user: str, password: Secret) -> None:
         """Give somebody a new password; their sign-ins end."""
-        hashed = await self._identity.hash_password(password)
+        async with self._database.read() as session:
+            email = (await self.must_exist(session, user)).email
+        hashed = await self._identity.hash_password(password, email)
         async with self._database.write() as session:
             row = await self.must_exist(session, user)
             await self._set_password(session, actor.cause, row, hashed, keep=None)
@@ -110,7 +112,7 @@ class UserService:
     async def change_password(self, actor: Actor, current: Secret, new: Secret) -> None:
         """A new password for oneself; the other sign-ins end. ProblemError `invalid_credentials` or `rate_limited`."""
         checked = await self._identity.check_password(actor.email, current, actor.cause)
-        hashed = await self._identity.hash_password(new)
+        hashed = await self._identity.hash_password(new, actor.email)
         async with self._database.write() as session:
             row = await self._identity.must_stand(session, checked)
             await self._set_password(session, actor.cause, row, hashed, keep=actor.sign_in_id)

@@ -149,8 +149,8 @@ class MailLinks:
         network = network_of(cause.address or "unknown")
         _ration(self._redeeming, network, self._sources.now().timestamp())
         async with self._database.read() as session:
-            await self._holding(session, token)  # before a password is hashed for nobody
-        hashed = await self._identity.hash_password(password)
+            _, row = await self._holding(session, token)  # before a password is hashed for nobody
+        hashed = await self._identity.hash_password(password, row.email)
         async with self._database.write() as session:
             link, row = await self._holding(session, token)
             await session.delete(link)
