@@ -23,6 +23,7 @@ class ProblemCode(StrEnum):
     AUTHORIZATION_PENDING = "authorization_pending"
     CONFLICT = "conflict"
     CONNECTION_TEST_FAILED = "connection_test_failed"
+    DATABASE_UNAVAILABLE = "database_unavailable"
     ENROLMENT_REFUSED = "enrolment_refused"
     EXPIRED_TOKEN = "expired_token"  # noqa: S105
     FORBIDDEN = "forbidden"
@@ -66,6 +67,7 @@ _FACTS: Final[dict[ProblemCode, tuple[int, int, str]]] = {
     ProblemCode.AUTHORIZATION_PENDING: (400, 3, "Nobody has decided yet"),
     ProblemCode.CONFLICT: (409, 1, "Conflict"),
     ProblemCode.CONNECTION_TEST_FAILED: (422, 1, "The connection test failed"),
+    ProblemCode.DATABASE_UNAVAILABLE: (503, 6, "The database is not available"),
     ProblemCode.ENROLMENT_REFUSED: (403, 4, "Enrolment refused"),
     ProblemCode.EXPIRED_TOKEN: (400, 3, "The code has expired"),
     ProblemCode.FORBIDDEN: (403, 4, "Not allowed"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError
 
+from ..errors import WardgateError
 from ..numbers import DEFAULT, Numbers
 from ..secret import Secret
 from .access import AccessService, GatewayAccess, Lifecycle, SessionDirectory, SessionPasswords, Sweep
@@ -120,7 +121,7 @@ class Services:
 
     async def leave(self) -> None:
         """Tell the other nodes that this one stops: what it did is theirs at once."""
-        with suppress(DBAPIError, OSError):  # the database is away: it will be found out
+        with suppress(DBAPIError, WardgateError):  # the database is away: it will be found out
             await self.leases.let_go()
             await self.nodes.leave()
 

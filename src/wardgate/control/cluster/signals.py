@@ -19,6 +19,7 @@ from typing import Any, Final
 from sqlalchemy import delete, func, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ...errors import WardgateError
 from ...net import logs
 from ..db import Database
 from ..db.postgres import connector
@@ -103,7 +104,7 @@ class Signals:
         connect = connector(self._database.address)
         while True:
             connection = None
-            with suppress(OSError, TimeoutError):
+            with suppress(WardgateError):
                 connection = await connect()
             if connection is not None:
                 lost = asyncio.Event()

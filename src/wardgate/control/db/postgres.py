@@ -54,17 +54,23 @@ def connector(address: PostgresAddress) -> Callable[[], Awaitable[Any]]:
     password = None if address.password is None else address.password.reveal_text()
 
     async def connect() -> Any:
-        return await asyncpg.connect(
-            host=[host for host, _ in address.hosts],
-            port=[port for _, port in address.hosts],
-            user=address.user,
-            password=password if password is not None else "",  # None would let the driver look into files
-            database=address.database,
-            ssl=tls if tls is not None else False,
-            timeout=CONNECT_S,
-            target_session_attrs="read-write",
-            server_settings=_SETTINGS,
-        )
+        try:
+            return await asyncpg.connect(
+                host=[host for host, _ in address.hosts],
+                port=[port for _, port in address.hosts],
+                user=address.user,
+                password=password if password is not None else "",  # None would let the driver look into files
+                database=address.database,
+                ssl=tls if tls is not None else False,
+                timeout=CONNECT_S,
+                target_session_attrs="read-write",
+                server_settings=_SETTINGS,
+            )
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "no answer in time"
+            raise WardgateError(
+                "database_unavailable", f"The {address} can't be reached: {why.rstrip('.')}."
+            ) from error
 
     return connect
 

@@ -13,6 +13,8 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from ...api.problems import FieldError, Problem, ProblemCode, ProblemError
@@ -22,6 +24,9 @@ from .routes import API
 
 MEDIA_TYPE = "application/problem+json"
 _MOST_ERRORS = 20
+# Classes of SQLSTATE. A lock that was not got in time, and a deadlock, are gone when the client asks again.
+_BAD_VALUE = ("22",)
+_AWAY = ("08", "40", "53", "55", "57")
 _MOST_FIELD_CHARS = 100
 # Messages of the validation library that quote what was typed; the type alone says enough.
 _QUOTING = {
@@ -42,6 +47,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(WardgateError, _on_wardgate_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(DBAPIError, _on_database)
+    app.add_exception_handler(PoolTimeout, _on_database)
 
 
 def problem_response(problem: Problem, headers: Mapping[str, str] | None = None) -> JSONResponse:
@@ -93,6 +100,22 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> list[FieldError]:
             path = []  # where in the text it broke, counted in characters: no field
         found.append(FieldError(field=".".join(path)[:_MOST_FIELD_CHARS] or "body", message=message))
     return found
+
+
+async def _on_database(request: Request, error: Exception) -> Response:
+    """What PostgreSQL says beyond our own rules: a value that it can't keep is the sender's, its absence is nobody's.
+
+    Such values (a NUL in a text, a number that no column holds) match nothing on SQLite; here they are refused.
+    """
+    state = str(getattr(getattr(error, "orig", None), "sqlstate", None) or "")
+    if state.startswith(_BAD_VALUE):
+        detail = "A value in the request is none that the database can keep or look for."
+        return await answer(request, ProblemError(ProblemCode.INVALID_REQUEST, detail).problem)
+    if isinstance(error, DBAPIError) and not error.connection_invalidated and not state.startswith(_AWAY):
+        return await answer(request, bug_problem(request.scope.get("wardgate.request_id", ""), error))
+    _log.error("the database is away or busy", error=type(error).__name__, state=state)
+    detail = "The control plane's database does not answer now: try again in a moment."
+    return await answer(request, ProblemError(ProblemCode.DATABASE_UNAVAILABLE, detail).problem)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
