@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from ....api.people import UserCreate
+from ....api.people import Invitation, UserCreate
 from ....api.problems import ProblemCode, ProblemError
 from ....secret import Secret
 from ...identity import Actor, Permission
@@ -48,9 +48,12 @@ def _list(router: APIRouter, site: Site) -> None:
     async def create_user(
         request: Request, actor: Annotated[Actor, Depends(viewer(Permission.ORGANISATION_USER_CREATE))]
     ) -> Response:
-        """Make a user."""
+        """Make a user; without a password, invite them by mail."""
         form = await Form.of(request)
         try:
+            if not form.raw("password"):
+                invited = await site.services.mail_links.invite(actor, form.read(Invitation).email)
+                return site.redirect(request, f"/users/{invited.id}", flash=f"A mail is on its way to {invited.email}.")
             body = form.read(UserCreate)
             made = await users.create(actor, body.email, Secret(body.password.get_secret_value()))
         except ProblemError as refused:
