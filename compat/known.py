@@ -54,6 +54,11 @@ SPECIFICATIONS: Final[tuple[Known, ...]] = (
         "one address more come and go. The URI with all members has only theirs.",
     ),
     Known(
+        r"command_(monitoring|logging)/redacted-commands: sasl.*",
+        r"value\.operations\[0\]\.threw\.(message|code|codeName)",
+        "A login is answered by wardgate: one that is malformed is code 18, not the code of MongoDB's parser.",
+    ),
+    Known(
         r".*/auth-network-timeout-error: .*",
         r".*",
         "A login is answered by wardgate, so a fail point that delays it delays nothing; those that close the "

@@ -80,7 +80,7 @@ public class Main {
     }
 
     static Document fault(Throwable error) {
-        String message = String.valueOf(error.getMessage()).replaceAll("The full response is .*", "").replaceAll("cursor id \\d+", "cursor id N").replaceAll("serverValue:\\d+", "serverValue:N").replaceAll("localValue:\\d+", "localValue:N");
+        String message = String.valueOf(error.getMessage()).replaceAll("The full response is .*", "").replaceAll("Executor error during [a-z]+ command :: caused by :: ", "").replaceAll("cursor id \\d+", "cursor id N").replaceAll("serverValue:\\d+", "serverValue:N").replaceAll("localValue:\\d+", "localValue:N");
         Document found = new Document("error", error.getClass().getSimpleName()).append("message", message);
         if (error instanceof MongoException) found.append("code", ((MongoException) error).getCode());
         return found;

@@ -18,6 +18,7 @@ function scrub(text) {
   return text
     .replace(/cursor id \d+/g, "cursor id N").replace(/connection \d+ to/g, "connection N to").replace(/Executor error during \w+( command)? :: caused by :: /g, "")
     .replace(/txnNumber: \d+/g, "txnNumber: N")
+    .replace(/[0-9A-F]{40,}/g, "token")
     .replace(/table:(index|collection)-\d+--?\d+/g, "table:$1-N")
     .replace(/, \$clusterTime: .*?\} \}/g, "")
     .replace(/UUID\("[-0-9a-f]+"\)/g, "UUID");
