@@ -107,8 +107,7 @@ def run_ground(
             with _one_at_a_time:
                 sys.stderr.write(report.progress(key, found[key]) + "\n")
                 sys.stderr.flush()
-                if rows is None:
-                    keep({key: found[key]})
+                keep({key: found[key]}, some=rows is not None)
     return found
 
 
@@ -129,10 +128,13 @@ def run(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep(results: dict[Key, list[Cell]]) -> dict[Key, list[Cell]]:
-    """These and what earlier runs found of other lists, in the order of clients and deployments."""
+def keep(results: dict[Key, list[Cell]], *, some: bool = False) -> dict[Key, list[Cell]]:
+    """These and what earlier runs found of other lists, in the order of clients and deployments. With `some` rows, the
+    others of a list that ran before stay; a list that never ran whole is not kept."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else []
-    known = {tuple(each["key"]): report.cells_of(each["cells"]) for each in kept}
+    known: dict[Key, list[Cell]] = {tuple(each["key"]): report.cells_of(each["cells"]) for each in kept}
+    if some:
+        results = {key: _with(known[key], cells) for key, cells in results.items() if key in known}
     known |= results
     order = [each.name for each in all_clients()], list(GROUNDS), [each.name for each in views.VIEWS]
     merged: dict[Key, list[Cell]] = {}
@@ -145,6 +147,12 @@ def keep(results: dict[Key, list[Cell]]) -> dict[Key, list[Cell]]:
     saved = [{"key": key, "cells": report.saved(cells)} for key, cells in merged.items()]
     KEPT.write_text(json.dumps(saved, ensure_ascii=False) + "\n")
     return merged
+
+
+def _with(cells: Sequence[Cell], newer: Sequence[Cell]) -> list[Cell]:
+    """A list with those rows replaced that ran again."""
+    again = {cell.row: cell for cell in newer}
+    return [again.get(cell.row, cell) for cell in cells]
 
 
 def page(results: dict[Key, list[Cell]]) -> str:
@@ -177,7 +185,7 @@ def main() -> int:
     parser.add_argument("--deployments", default=",".join(GROUNDS))
     parser.add_argument("--clients", default="", help="families or names, separated by commas")
     parser.add_argument("--views", default="", help="names of views, separated by semicolons")
-    parser.add_argument("--rows", default="", help="beginnings of row names, separated by semicolons; nothing is kept")
+    parser.add_argument("--rows", default="", help="beginnings of row names, separated by semicolons")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="deployments that are tried beside each other")
     asked = parser.parse_args()
     clients = named(all_clients(), [each for each in asked.clients.split(",") if each])
@@ -185,9 +193,8 @@ def main() -> int:
     wanted = [each for each in asked.views.split(";") if each]
     results = run(asked.deployments.split(","), clients, wanted, rows, asked.at_once)
     print(report.terminal(results))
-    if rows is None:
-        DOCS.write_text(page(keep(results)), encoding="utf-8")
-        print(f"Written: {DOCS.relative_to(ROOT)}.")
+    DOCS.write_text(page(keep(results, some=rows is not None)), encoding="utf-8")
+    print(f"Written: {DOCS.relative_to(ROOT)}.")
     return 1 if report.bad(results) else 0
 
 
