@@ -66,7 +66,7 @@ class Control:
     folder: Path
     url: str
     cluster: PostgresCluster | None  # None: SQLite
-    drawn: list[bytes]  # every secret that was made at random
+    drawn: list[bytes] = field(default_factory=list)  # every secret that was made at random
 
     def client(self, token: str | None = None, *, address: str = "192.0.2.1") -> httpx2.AsyncClient:
         """An HTTP client from `address`; with `token` as its login."""

@@ -93,7 +93,8 @@ def until(look: Any, what: str) -> Any:
 def test_what_is_said_at_one_node_holds_at_the_other(nodes: Nodes) -> None:
     stack = nodes.stack
     access = stack.access("rs", "rw")
-    with MongoClient(access.uri, serverSelectionTimeoutMS=30_000) as client:
+    client: MongoClient[Any] = MongoClient(access.uri, serverSelectionTimeoutMS=30_000)
+    with client:
         client["nodes"]["made"].insert_one({"_id": "first"})
     for node in ("a", "b"):  # whichever of them has the gateway's link
         assert nodes.at(node).run("pam", "session", "show", access.session_id, "--json").json()["status"] == "active"
@@ -117,7 +118,8 @@ def test_one_node_is_lost_and_the_other_goes_on(nodes: Nodes) -> None:
     stack = nodes.stack
     access = stack.access("rs", "rw")
     nodes.at("a"), nodes.at("b")
-    with MongoClient(access.uri, serverSelectionTimeoutMS=30_000, retryWrites=True) as client:
+    client: MongoClient[Any] = MongoClient(access.uri, serverSelectionTimeoutMS=30_000, retryWrites=True)
+    with client:
         for lost, kept in (("b", "a"), ("a", "b")):
             nodes.processes[lost].kill()
             client["nodes"]["made"].insert_one({"_id": f"without {lost}"})

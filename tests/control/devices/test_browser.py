@@ -59,7 +59,8 @@ async def approve(person: httpx2.AsyncClient, terminal: Terminal) -> str:
     query = parse_qs(parts.query)
     assert f"{parts.scheme}://{parts.netloc}{parts.path}" == terminal.redirect
     assert query["state"] == [STATE]
-    return query["code"][0]
+    code: str = query["code"][0]
+    return code
 
 
 async def whoami(control: Any, token: str) -> int:

@@ -170,3 +170,9 @@ def _references(value: Any) -> Any:
 async def test_no_documentation_page_loads_anything_from_elsewhere(nobody: httpx2.AsyncClient) -> None:
     for path in ("/docs", "/redoc", "/openapi.json"):
         assert (await nobody.get(path)).status_code == 404
+
+
+async def test_no_name_has_a_zero_byte(admin: httpx2.AsyncClient) -> None:
+    for path in ("/users/usr_%00", "/sessions/%00", "/projects/a%00b/resources"):
+        answer = await admin.get(f"/api/v1{path}")
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

@@ -70,6 +70,8 @@ class Door:
                 raise ProblemError(ProblemCode.FORBIDDEN, "This control plane is reached through its proxy, by https.")
             if not self._is_our_name(headers.getlist("host")):
                 raise ProblemError(ProblemCode.UNKNOWN_HOST, "This control plane has no such name: check the domain.")
+            if "\0" in scope["path"]:  # no name has one, and PostgreSQL takes none in a query
+                raise ProblemError(ProblemCode.NOT_FOUND, "There is nothing at this address.")
             await self._app(scope, self._limited(scope, headers, receive), watched.send)
         except ProblemError as error:
             await failures.problem_response(error.problem)(scope, receive, watched.send)
