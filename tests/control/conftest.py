@@ -172,7 +172,7 @@ async def control(
         sources=sources,
         hasher=hasher,
     )
-    outbound = Outbound(frozenset({"127.0.0.1"}))  # for issuers that tests run
+    outbound = Outbound(frozenset({"127.0.0.1", "localhost"}))  # for issuers that tests run
     services = await open_services(settings, database, [master], sources=sources, hasher=hasher, outbound=outbound)
     cluster = None if database.address is None else request.getfixturevalue("postgres")
     made = Control(services, create_app(services), clock, tmp_path, tabled_url, cluster, drawn)

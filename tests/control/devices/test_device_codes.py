@@ -33,7 +33,7 @@ async def code_of(client: httpx2.AsyncClient, begun: dict[str, Any]) -> str:
 
 async def test_a_device_is_let_in_by_its_code(control: Any, nobody: httpx2.AsyncClient) -> None:
     begun = await begin(nobody)
-    assert begun["verification_uri"] == "http://127.0.0.1:8400/device"
+    assert begun["verification_uri"] == "http://localhost:8400/device"
     assert await code_of(nobody, begun) == "authorization_pending"
     async with await control.user("ann@example.com") as ann:
         typed = begun["user_code"].lower().replace("-", " ")

@@ -134,6 +134,9 @@ async def browser(control: Any) -> AsyncIterator[httpx2.AsyncClient]:
 
 async def go(browser: httpx2.AsyncClient, provider: dict[str, Any], query: str = "") -> str:
     """Where the sign-in page's link leads."""
+    browser.base_url = httpx2.URL(
+        "http://localhost:8400"
+    )  # under the name of the pages, where the provider leads back to
     answer = await browser.get(f"/sign-in/sso/{provider['id']}{query}")
     assert answer.status_code == 303, answer.text
     return answer.headers["location"]

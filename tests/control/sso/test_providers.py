@@ -22,7 +22,7 @@ async def test_a_provider_is_kept_without_showing_its_secret(
     control: Any, admin: Client, idp: Idp, provider: dict[str, Any]
 ) -> None:
     assert provider["has_secret"] is True
-    assert provider["redirect_uri"] == f"http://127.0.0.1:8400/sign-in/sso/{provider['id']}/callback"
+    assert provider["redirect_uri"] == f"http://localhost:8400/sign-in/sso/{provider['id']}/callback"
     assert (await admin.get(f"{PROVIDERS}/corp")).json() == provider
     assert (await admin.get(PROVIDERS)).json()["items"] == [provider]
     everything = (await admin.get(PROVIDERS)).text + str([event.details for event in await control.events()])

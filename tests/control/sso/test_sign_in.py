@@ -230,7 +230,7 @@ async def test_the_second_factor_is_asked_for_after_a_provider_too(
     assert not await is_in(browser)
     challenge = asked.text.partition('name="challenge_id" value="')[2].partition('"')[0]
     form = {"challenge_id": challenge, "code": "000000", "next": ""}
-    headers = {"origin": "http://127.0.0.1:8400"}
+    headers = {"origin": "http://localhost:8400"}
     assert (await browser.post("/sign-in", data=form, headers=headers)).status_code == 403
     assert not await is_in(browser)
     form["code"] = app.next_code()
@@ -276,7 +276,7 @@ async def test_a_sign_in_ends_with_the_providers_lifetime_and_so_does_what_it_le
     begun = (await nobody.post(f"{V1}/auth/device-requests", json={})).json()
     place = f"/authorize/{begun['user_code']}"
     csrf = (await browser.get("/device")).text.partition('name="csrf" value="')[2].partition('"')[0]
-    headers = {"origin": "http://127.0.0.1:8400"}
+    headers = {"origin": "http://localhost:8400"}
     await browser.post(place, data={"decision": "approve", "csrf": csrf}, headers=headers)
     body = {"device_code": begun["device_code"]}
     tokens = (await nobody.post(f"{V1}/auth/device-requests/token", json=body)).json()
@@ -365,6 +365,7 @@ async def test_a_disabled_user_stays_out(
 
 
 async def test_beginning_is_rationed_by_address(control: Any, browser: Client, provider: Provider) -> None:
+    browser.base_url = httpx2.URL("http://localhost:8400")
     answers = [(await browser.get(f"/sign-in/sso/{provider['id']}")).status_code for _ in range(21)]
     assert answers == [303] * 20 + [429]
 
