@@ -47,26 +47,30 @@ async def serve(options: RunOptions, ready: Ready) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # keys are in memory
     os.umask(0o077)
     mailer = _mailer(options)
-    with folder.claim(options.data_dir):
-        keys = providers.choose(options.data_dir, options.master_key_file)
-        tls = None if options.tls is None else _tls_context(*options.tls)
-        with _listen(options.listen) as listener:
-            port = listener.getsockname()[1]
-            settings = Settings(
-                options.data_dir,
-                options.url(port),
-                options.door(port),
-                options.relay_advertise,
-                os.environ.get(bucket.VARIABLE) or None,
-            )
-            database = Database(options.database_url or sqlite_url(options.data_dir / DATABASE))
-            try:
-                await check_made(database, options.data_dir)
-                await database.run(migrate.upgrade)
-                services = await open_services(settings, database, keys, mailer=mailer)
-                await _serve(options, services, listener, tls, ready)
-            finally:
-                await database.close()
+    database = Database(options.database_url or sqlite_url(options.data_dir / DATABASE))
+    try:
+        await check_made(database, options.data_dir)  # before the folder is claimed, which makes it
+        with folder.claim(options.data_dir):
+            await _claimed(options, database, mailer, ready)
+    finally:
+        await database.close()
+
+
+async def _claimed(options: RunOptions, database: Database, mailer: Mailer | None, ready: Ready) -> None:
+    keys = providers.choose(options.data_dir, options.master_key_file)
+    tls = None if options.tls is None else _tls_context(*options.tls)
+    with _listen(options.listen) as listener:
+        port = listener.getsockname()[1]
+        settings = Settings(
+            options.data_dir,
+            options.url(port),
+            options.door(port),
+            options.relay_advertise,
+            os.environ.get(bucket.VARIABLE) or None,
+        )
+        await database.run(migrate.upgrade)
+        services = await open_services(settings, database, keys, mailer=mailer)
+        await _serve(options, services, listener, tls, ready)
 
 
 async def _serve(

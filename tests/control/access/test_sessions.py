@@ -58,8 +58,8 @@ async def ask(client: Client, shop: str, key: certs.PrivateKey | None = None, /,
     return await client.post(f"{PREFIX}/projects/{shop}/sessions", json=body)
 
 
-async def granted(client: Client, shop: str, **changes: Any) -> dict[str, Any]:
-    answer = await ask(client, shop, **changes)
+async def granted(client: Client, shop: str, key: certs.PrivateKey | None = None, /, **changes: Any) -> dict[str, Any]:
+    answer = await ask(client, shop, key, **changes)
     assert answer.status_code == 201, answer.text
     document: dict[str, Any] = answer.json()
     return document
@@ -105,7 +105,7 @@ async def test_a_grant_names_the_session_its_end_and_the_way(
     control: Any, admin: Client, shop: str, gateway: Machine, relay: Machine, account: dict[str, Any]
 ) -> None:
     key = certs.make_key()
-    grant = await granted(admin, shop, key=key)
+    grant = await granted(admin, shop, key)
     session = grant["session"]
     assert (session["status"], session["user"], session["gateway"]) == ("starting", "admin@example.com", "near-db")
     assert grant["gateway_id"] == gateway.id

@@ -306,4 +306,4 @@ async def test_every_change_is_an_event_without_secrets(
         "resource.deleted",
     ]
     assert "another-secret" not in str([row.details for row in rows])
-    assert rows[-2].details["password_changed"] is True
+    assert rows[-2].details["after"]["password_changed"] is True
