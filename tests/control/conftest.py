@@ -32,11 +32,11 @@ from wardgate.control.services import Services, install, open_services
 from wardgate.control.settings import DoorSettings, Settings
 from wardgate.control.sources import Sources
 from wardgate.control.vault import MasterKey
-from wardgate.control.web import create_app
 from wardgate.secret import Secret
 from wardgate.testing.postgres import PostgresCluster
 
 from .machines import Machine
+from .shared_app import app_of
 
 ORIGIN = "http://127.0.0.1:8400"
 ADMIN_EMAIL = "admin@example.com"
@@ -175,7 +175,7 @@ async def control(
     outbound = Outbound(frozenset({"127.0.0.1", "localhost"}))  # for issuers that tests run
     services = await open_services(settings, database, [master], sources=sources, hasher=hasher, outbound=outbound)
     cluster = None if database.address is None else request.getfixturevalue("postgres")
-    made = Control(services, create_app(services), clock, tmp_path, tabled_url, cluster, drawn)
+    made = Control(services, app_of(services), clock, tmp_path, tabled_url, cluster, drawn)
     yield made
     await services.close()
     # Whatever the test did: what was drawn as a secret stands in no file of the database. PostgreSQL gets the same

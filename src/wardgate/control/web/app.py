@@ -7,6 +7,7 @@ what every failure looks like in `failures`, what the contract document says in 
 from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 
 from ... import __version__
 from ..access import routes as access_routes
@@ -28,7 +29,6 @@ from ..streams import routes as streams_routes
 from ..workloads import routes as workloads_routes
 from . import failures, health, openapi, pages
 from .door import Door
-from .routes import endpoints
 from .site import Site
 
 PREFIX = "/api/v1"
@@ -56,10 +56,13 @@ def create_app(services: Services) -> FastAPI:
     for router in _routers(services):
         api.include_router(router)
     app.include_router(api)
+    paths: set[str] = set()
     for build in pages.ALL:
-        app.include_router(build(site), include_in_schema=False)
+        router = build(site)
+        paths |= {each.path for each in router.routes if isinstance(each, APIRoute) and "GET" in each.methods}
+        app.include_router(router, include_in_schema=False)
     app.mount("/static", site.assets)
-    site.paths = frozenset(each.path for each in endpoints(app) if each.method == "GET" and each.is_page)
+    site.paths = frozenset(paths)
     openapi.install(app)
     app.add_middleware(Door, settings=services.settings.door, numbers=services.numbers)
     return app
