@@ -59,7 +59,7 @@ def create_app(services: Services) -> FastAPI:
     paths: set[str] = set()
     for build in pages.ALL:
         router = build(site)
-        paths |= {each.path for each in router.routes if isinstance(each, APIRoute) and "GET" in each.methods}
+        paths |= {each.path for each in router.routes if isinstance(each, APIRoute) and "GET" in (each.methods or ())}
         app.include_router(router, include_in_schema=False)
     app.mount("/static", site.assets)
     site.paths = frozenset(paths)
