@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from wardgate.control.db.address import AddressError
 from wardgate.control.options import Address, RunOptions, UsageError, parse_address, password_from
 from wardgate.errors import WardgateError
 
@@ -68,12 +69,17 @@ def test_what_goes_together(flags: dict[str, Any], url: str) -> None:
         ({"relay_listen": "0.0.0.0:8443"}, "--relay-advertise"),
         ({"relay_listen": "127.0.0.1:0"}, "port of its own"),
         ({"relay_listen": "0.0.0.0:8443", "relay_advertise": "relay.example"}, "--relay-advertise"),
-        ({"database_url": "postgresql://"}, "database URL"),
     ],
 )
 def test_what_does_not(flags: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says) as refused:
         check(**flags)
+    assert refused.value.exit_code == 2
+
+
+def test_a_database_url_that_leads_nowhere() -> None:
+    with pytest.raises(AddressError, match="database URL") as refused:
+        check(database_url="postgresql://")
     assert refused.value.exit_code == 2
 
 

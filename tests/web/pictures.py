@@ -23,6 +23,20 @@ THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WRITTEN = os.environ.get("WARDGATE_PICTURES") == "1"
 
 
+async def settled(page: Page) -> None:
+    """No colour glides from one theme to the other: it would be looked at half-way.
+
+    The end of one transition can begin another, of an element that inherits the colour.
+    """
+    await page.evaluate(
+        """async () => {
+            const gliding = () => document.getAnimations().filter((each) => each instanceof CSSTransition);
+            const frame = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+            for (await frame(); gliding().length; await frame()) gliding().forEach((each) => each.finish());
+        }"""
+    )
+
+
 async def picture(page: Page, name: str, *, full: bool = False) -> None:
     """`name-{light,dark}-{desktop,phone}.png` of the page as it is, each looked at by axe-core first."""
     before = page.viewport_size
@@ -31,8 +45,7 @@ async def picture(page: Page, name: str, *, full: bool = False) -> None:
         for theme in THEMES:
             await page.emulate_media(color_scheme=theme, reduced_motion="reduce")
             await page.evaluate("document.fonts.ready")
-            # Colours that glide from one theme to the other would be looked at half-way.
-            await page.evaluate("document.getAnimations().forEach((a) => a instanceof CSSTransition && a.finish())")
+            await settled(page)
             await accessible(page)
             if WRITTEN:
                 FOLDER.mkdir(parents=True, exist_ok=True)

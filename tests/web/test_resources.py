@@ -15,6 +15,8 @@ from .pictures import picture
 
 async def test_a_resource_from_the_empty_list_to_the_saved_page(web: Web, shop: Shop, page: Page) -> None:
     await web.sign_in(page)
+    await page.wait_for_url(f"{shop.url}/overview")
+    await page.get_by_role("link", name="Resources", exact=True).click()
     await page.wait_for_url(f"{shop.url}/resources")
     await picture(page, "resources-empty")
     await page.get_by_role("link", name="Add resource").first.click()
@@ -132,7 +134,7 @@ async def test_an_account_and_the_command_to_copy(web: Web, shop: Shop, page: Pa
         f"""--duration 30m --domain {web.url} --reason 'it'"'"'s ticket 12'"""
     )
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await dialog.get_by_role("button", name="Copy the command").click()
+    await dialog.get_by_role("button", name="Copy the command", exact=True).click()
     await expect(page.locator("#announce")).to_have_text("Copied")
     assert await page.evaluate("navigator.clipboard.readText()") == command
     await picture(page, "access-dialog")

@@ -122,7 +122,7 @@ async def test_each_node_has_an_embedded_relay_of_its_own(control: Any, admin: C
     for address in ("10.0.0.1:8443", "10.0.0.2:8443", "10.0.0.1:8443"):
         await control.services.fleet.embedded_relay_token(address)
     names = [item["name"] for item in (await admin.get(f"{PREFIX}/relays")).json()["items"]]
-    assert names[0] == "embedded"
+    assert "embedded" in names
     assert len(set(names)) == len(names) == (1 if control.cluster is None else 2)
 
 

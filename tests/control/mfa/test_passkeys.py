@@ -98,6 +98,7 @@ async def test_what_is_asked_names_this_control_plane_and_asks_for_no_attestatio
 async def test_there_may_be_several_but_no_key_and_no_name_twice(control: Any, bob: Client) -> None:
     first, second = SoftKey(), SoftKey()
     await added(bob, first, "first")
+    control.clock.forward(seconds=1)  # the list is in the order of their making
     again = await begin(bob, challenge_id=await proof(bob, first, "add_passkey"))
     with pytest.raises(ClientError):  # the key itself refuses: it is in the list of those to leave out
         first.create(again.json()["options"], HERE)

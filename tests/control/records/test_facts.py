@@ -15,9 +15,9 @@ from wardgate.control.records import facts
 
 _I64 = st.integers(-(2**63), 2**63 - 1)
 _TEXT = st.text(max_size=12)
-_BODY = st.dictionaries(st.text(st.characters(exclude_characters="\0"), max_size=4), st.integers(0, 9) | _TEXT).map(
-    bson.encode
-)
+_BODY = st.dictionaries(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4), st.integers(0, 9) | _TEXT
+).map(bson.encode)
 _INTENTS = st.builds(
     CommandIntent,
     _I64,

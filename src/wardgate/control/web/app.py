@@ -29,6 +29,8 @@ from ..streams import routes as streams_routes
 from ..workloads import routes as workloads_routes
 from . import failures, health, openapi, pages
 from .door import Door
+from .forms import WithoutEmpty
+from .routes import API
 from .site import Site
 
 PREFIX = "/api/v1"
@@ -64,6 +66,7 @@ def create_app(services: Services) -> FastAPI:
     app.mount("/static", site.assets)
     site.paths = frozenset(paths)
     openapi.install(app)
+    app.add_middleware(WithoutEmpty, api=API)
     app.add_middleware(Door, settings=services.settings.door, numbers=services.numbers)
     return app
 

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ...api.problems import FieldError, Problem, ProblemCode, ProblemError
 from .failures import field_errors
@@ -135,3 +136,23 @@ _PLAIN = (
 
 def _sentence(message: str) -> str:
     return next((plain for said, plain in _PLAIN if message.startswith(said)), message)
+
+
+class WithoutEmpty:
+    """ASGI middleware: the pages' routes see no parameter in their query that is empty.
+
+    A browser sends every field of a filter, also those that nobody filled in (`?user=&end_reason=`), and means nothing
+    by them. The API below `api` is left alone: there an empty value is a mistake to be told of.
+    """
+
+    def __init__(self, app: ASGIApp, *, api: str) -> None:
+        self._app = app
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] == "http" and not scope["path"].startswith(self._api):
+            scope["query_string"] = b"&".join(
+                each for each in scope["query_string"].split(b"&") if each.partition(b"=")[2]
+            )
+        await self._app(scope, receive, send)
