@@ -5,7 +5,7 @@ can corrupt a WAL database when two connections write and checkpoint at once, an
 process never meets SQLITE_BUSY.
 
 On PostgreSQL, which several nodes share, a `write()` block begins by taking the writers' lock, so that here too one
-block runs at a time, wherever it runs (docs/adr/0016): what it has read stays true until it commits, and the audit
+block runs at a time, wherever it runs (docs/adr/0021): what it has read stays true until it commits, and the audit
 log's chain, which nearly every block goes on with, has one end. `write(shared=True)` takes no such lock: for frequent
 work that guards itself (by row locks, by conditions in its statements) and appends no event.
 
