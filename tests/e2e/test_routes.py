@@ -270,16 +270,19 @@ def test_a_restarted_gateway_is_only_a_delay(fleet: Stack, mongod_rs1: MongoDepl
 def test_a_direct_route_comes_first_and_a_relay_is_the_way_without_it(
     fleet: Stack, mongod_rs1: MongoDeployment
 ) -> None:
-    fleet.start_relay("east")
-    direct = ("--listen", f"{LOOPBACK}:{free_ports(1)[0]}")
+    port, relay_port = free_ports(2)
+    fleet.start_relay("east", relay_port)
+    direct = ("--listen", f"{LOOPBACK}:{port}")
     fleet.start_gateway("near-db", fleet.create_gateway("near-db"), *direct)
     add_resource(fleet, mongod_rs1)
     access = fleet.access("rs", "rw")
     with Writer(access.uri, "direct") as writer:
+        fleet.relays["east"].kill()  # else it may be the first to know of the gateway that comes back
         fleet.gateways["near-db"].kill()
         fleet.start_gateway("near-db", None, *direct)
         assert wait_reconnected(access, 1)["route"] == "near-db"
         writer.more()
+        fleet.start_relay("east", relay_port)
         fleet.gateways["near-db"].kill()
         fleet.start_gateway("near-db")
         assert wait_reconnected(access, 2)["route"] == "east"  # nothing else is there now
