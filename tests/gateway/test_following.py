@@ -96,6 +96,30 @@ def test_when_it_leads_elsewhere(topology: Topology, elsewhere: bool) -> None:
     assert following.leads_elsewhere(topology, ONE) is elsewhere
 
 
+def cluster(one: Role) -> Topology:
+    return Topology(Kind.SHARDED, None, (Member(ONE, one), Member(TWO, Role.MONGOS)), TWO)
+
+
+@pytest.mark.parametrize(
+    ("topology", "lost"),
+    [
+        (SECOND, False),  # it answers: what runs there goes on
+        (seen(Role.UNKNOWN, Role.PRIMARY), True),
+        (Topology(Kind.REPLICA_SET, "rs0", (Member(TWO, Role.PRIMARY),), TWO), True),
+        (cluster(Role.MONGOS), False),
+        (cluster(Role.UNKNOWN), False),  # slow, perhaps; its sockets will say
+    ],
+)
+def test_when_what_runs_at_the_old_one_is_given_up(topology: Topology, lost: bool) -> None:
+    assert following.leads_elsewhere(topology, ONE)
+    assert following.is_lost(topology, ONE) is lost
+
+
+def test_what_moved_is_called_by_its_name() -> None:
+    assert following.moved(SECOND) == "the primary changed"
+    assert following.moved(cluster(Role.UNKNOWN)) == "the main port leads to another mongos now"
+
+
 async def test_a_primary_is_dialled_at_once() -> None:
     monitor = Monitor(FIRST)
     assert await reach(monitor, at_once) == (ONE, f"dialled {ONE}")

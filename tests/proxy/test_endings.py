@@ -202,7 +202,7 @@ def test_a_new_primary_closes_pinned_sockets_without_a_word(warm: Playbook) -> N
     assert warm.event(warm.machine.member_lost, "the primary changed") == [
         "abort server",
         "record outcome none: the primary changed",
-        "record closed primary_changed",
+        "record closed main_port_moved",
         "close client",
     ]
     assert warm.to_client == b""
@@ -217,7 +217,7 @@ def test_the_old_primary_may_answer_what_it_has_already(warm: Playbook) -> None:
         "record outcome ok=0 code=11602",
         "<< #7 ok=0 code=11602 held",
         "abort server",
-        "record closed primary_changed",
+        "record closed main_port_moved",
         "close client",
     ]
     assert document_of(warm.to_client)["errorLabels"] == ["RetryableWriteError"]
@@ -255,7 +255,7 @@ def test_a_write_that_hangs_at_the_old_primary_is_told_that_it_may_be_repeated(
         "abort server",
         "record outcome none: the primary changed",
         "<< #7 ok=0 code=11602 held",
-        "record closed primary_changed",
+        "record closed main_port_moved",
         "close client",
     ]
     told = document_of(warm.to_client)
@@ -278,16 +278,97 @@ def test_what_is_not_repeated_by_a_label_loses_its_connection(warm: Playbook, do
     assert warm.to_client == b""
 
 
-def test_idle_and_monitoring_sockets_leave_the_old_primary_at_once(warm: Playbook) -> None:
+def test_who_watches_the_old_primary_loses_it_at_once() -> None:
     monitor = Playbook()
     monitor.ready()
     monitor.client(hello_request(7, EXHAUST_ALLOWED, topologyVersion={"counter": 1}, maxAwaitTimeMS=10_000))
-    for each in (warm, monitor):
-        assert "close client" in each.event(each.machine.member_lost, "the primary changed", abrupt=False)
-        assert each.to_client == b""
+    script = monitor.event(monitor.machine.member_moved)
+    assert script == ["abort server", "record closed main_port_moved", "close client"]
+    assert monitor.to_client == b""
+    assert monitor.event(monitor.machine.member_moved) == []
+
+
+def test_who_works_at_the_old_primary_is_answered_by_it(warm: Playbook) -> None:
+    """A driver that lost its monitor drops its connections by itself; until then the old primary has the word."""
+    assert warm.event(warm.machine.member_moved) == []
+    warm.client(command({"update": "orders"}, 7))
+    assert b"orders" in warm.to_server
+    assert warm.event(warm.machine.member_moved) == []
+    refusal = reply(7, ok=0.0, code=10107, errorLabels=["RetryableWriteError"], errmsg="not primary")
+    assert warm.server(refusal) == ["record outcome ok=0 code=10107", "<< #7 ok=0 code=10107 held"]
+
+
+def test_what_is_left_idle_where_the_main_port_led_is_closed(warm: Playbook) -> None:
+    script = warm.event(warm.machine.member_lost, "the primary changed", abrupt=False)
+    assert script == ["abort server", "record closed main_port_moved", "close client"]
+    assert warm.to_client == b""
+
+
+def test_a_write_without_reply_is_not_lost_by_leaving(warm: Playbook) -> None:
+    warm.client(command({"insert": "orders", "writeConcern": {"w": 0}}, 7, MORE_TO_COME))
+    warm.event(warm.machine.durable)
+    assert "finish server" in warm.event(warm.machine.member_lost, "the primary changed", abrupt=False)
 
 
 FOLLOWS = Topology("replica_set", {MEMBER: "127.0.0.1:40001"}, follows_primary=True)
+
+
+NO_PRIMARY = {"isWritablePrimary": False, "secondary": True}
+
+
+def main_port() -> Playbook:
+    """On the main port of a set; the server is dialled."""
+    play = Playbook(main=True, topology=FOLLOWS)
+    play.start()
+    return play
+
+
+def test_a_newcomer_that_meets_a_step_down_goes_to_the_next_primary() -> None:
+    """To a driver a closed connection is an error; it waits for the answer to its hello."""
+    play = main_port()
+    play.event(play.machine.server_ready, MEMBER, logged_in=True)
+    first = play.client(hello_request(1))
+    assert play.server(op_msg(hello_document(**NO_PRIMARY), 801, 1)) == ["abort server", "connect"]
+    assert (play.machine.state, play.to_client) == (State.SERVER, b"")
+    play.clear()
+    again = play.event(play.machine.server_ready, MEMBER)
+    assert again == [line for line in first if not line.startswith("record")]
+    play.server(op_msg(hello_document(), 802, 1))
+    assert document_of(play.to_client)["isWritablePrimary"] is True
+    assert "login" in play.client(command({"find": "orders"}, 2)), "the login was the other connection's"
+
+
+def test_what_bears_nothing_of_the_client_yet_follows_the_primary() -> None:
+    play = main_port()
+    assert play.event(play.machine.member_moved) == []
+    play.event(play.machine.server_ready, MEMBER)
+    assert play.event(play.machine.member_moved) == ["abort server", "connect"]
+    play.client(hello_request(1))
+    assert play.machine.state is State.SERVER
+    play.event(play.machine.server_ready, MEMBER)
+    assert play.event(play.machine.member_moved) == ["abort server", "connect"], "while the hello is under way"
+    assert play.machine.state is State.SERVER
+
+
+def test_a_command_without_a_hello_goes_to_the_next_primary_too() -> None:
+    play = main_port()
+    play.event(play.machine.server_ready, MEMBER)
+    play.client(command({"find": "orders"}, 1))
+    assert play.machine.state is State.GREETING
+    assert play.server(op_msg(hello_document(**NO_PRIMARY), 801, 1)) == ["abort server", "connect"]
+    play.event(play.machine.server_ready, MEMBER)
+    assert play.machine.state is State.GREETING
+
+
+def test_a_member_that_is_called_primary_and_is_none_is_not_asked_for_ever() -> None:
+    play = main_port()
+    play.event(play.machine.server_ready, MEMBER)
+    play.client(hello_request(1))
+    dialled = 0
+    while play.machine.state is State.REPLY:
+        dialled += "connect" in play.server(op_msg(hello_document(**NO_PRIMARY), 801, 1))
+        play.event(play.machine.server_ready, MEMBER)
+    assert (play.machine.closed, dialled, play.to_client) == (True, 20, b"")
 
 
 @pytest.mark.parametrize("flags", [0, EXHAUST_ALLOWED])
@@ -296,8 +377,8 @@ def test_the_main_port_never_shows_a_secondary(flags: int) -> None:
     play = Playbook(main=True, topology=FOLLOWS)
     play.ready()
     play.client(hello_request(7, flags))
-    script = play.server(op_msg(hello_document(isWritablePrimary=False, secondary=True), 801, 7))
-    assert script == ["abort server", "record closed primary_changed", "close client"]
+    script = play.server(op_msg(hello_document(**NO_PRIMARY), 801, 7))
+    assert script == ["abort server", "record closed main_port_moved", "close client"]
     assert play.to_client == b""
 
 

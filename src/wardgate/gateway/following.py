@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TypeVar
 
 from ..errors import WardgateError
-from .mongo.discovery import Role, Topology
+from .mongo.discovery import Kind, Role, Topology
 from .mongo.errors import MongoError
 from .mongo.topology import TopologyMonitor
 
@@ -32,6 +32,21 @@ def leads_elsewhere(topology: Topology, address: str) -> bool:
     if topology.primary is not None:
         return topology.primary != address
     return topology.role(address) in (Role.SECONDARY, Role.ARBITER, Role.OTHER)
+
+
+def is_lost(topology: Topology, address: str) -> bool:
+    """Whether what runs there is given up, the main port leading elsewhere: it answers nobody, and others have elected.
+
+    A mongos is never lost by its silence: it has work of its own that no other one has, and may be merely slow.
+    """
+    return topology.kind is Kind.REPLICA_SET and topology.role(address) in (None, Role.UNKNOWN)
+
+
+def moved(topology: Topology) -> str:
+    """The sentence for who is still where the main port led before."""
+    if topology.kind is Kind.SHARDED:
+        return "the main port leads to another mongos now"
+    return "the primary changed"
 
 
 async def primary(monitor: TopologyMonitor, hold: float) -> str:
@@ -58,7 +73,7 @@ async def reach(monitor: TopologyMonitor, dial: Callable[[str], Awaitable[T]], h
             continue
         except WardgateError:
             monitor.hurry(address)
-            if not await _moved(monitor, address):
+            if not await has_moved(monitor, address):
                 raise
 
 
@@ -77,7 +92,7 @@ async def _while_primary(monitor: TopologyMonitor, address: str, dial: Callable[
             unsubscribe()
 
 
-async def _moved(monitor: TopologyMonitor, address: str) -> bool:
+async def has_moved(monitor: TopologyMonitor, address: str) -> bool:
     """Whether the primary is lost or another one, now or in a moment."""
     try:
         await monitor.wait_for(lambda seen: seen.primary != address, DOUBT)

@@ -58,7 +58,8 @@ class SessionLinks:
     preface_timeout: float = 600.0  # a warm spare of the local proxy, its peer being known, is silent until it is used
     hold_timeout: float = 30.0  # how long a connection waits for a primary; drivers wait as long by default
     close_timeout: float = 1.0
-    leave_timeout: float = 1.0  # a reply of the old primary may take so long: it is quick to refuse, or hangs
+    leave_timeout: float = 1.0  # a primary of old that answers nobody may keep a command so long without a byte
+    stay_timeout: float = 10.0  # how long a connection may stay unused where the main port led before
 
     def topology(self) -> Topology:
         """The newest one, with the newest listeners."""
@@ -128,7 +129,9 @@ class DataStream:
         self._wanted: str | None = None  # None: the main port
         self._pump: Pump | None = None
         self._judging: asyncio.TimerHandle | None = None
-        self._leaving: asyncio.TimerHandle | None = None
+        self._leaving: asyncio.TimerHandle | None = None  # while the main port leads elsewhere
+        self._stays_until = 0.0
+        self._traffic = -1
         self._timer = asyncio.get_running_loop().call_later(links.preface_timeout, self.abort)
         preface = _Preface(self)
         transport.set_protocol(preface)
@@ -185,6 +188,10 @@ class DataStream:
             await mongo.dial(links.target, address, factory)
             return False
 
+        before, self.member = self.member, None
+        if before is not None:  # it is not the primary any more, which the monitor may not know yet
+            links.monitor.hurry(before)
+            await following.has_moved(links.monitor, before)
         if self._wanted is None:
             address, logged_in = await following.reach(links.monitor, dial, links.hold_timeout)
         else:
@@ -197,6 +204,8 @@ class DataStream:
         self.member = address
         loop = asyncio.get_running_loop()
         loop.call_soon(self.topology_changed)  # it may have changed meanwhile
+        if self._judging is not None:
+            self._judging.cancel()
         self._judging = loop.call_later(_JUDGED_AFTER, self._judge)
         return Reached(address, logged_in)
 
@@ -221,17 +230,35 @@ class DataStream:
         self._pump.feed(lambda: machine.topology_changed(topology, monotonic()))
         if self._wanted is not None or self.member is None:
             return
-        if following.leads_elsewhere(self._links.monitor.topology, self.member):
-            self._leave(abrupt=False)
+        elsewhere = following.leads_elsewhere(self._links.monitor.topology, self.member)
+        if elsewhere and self._leaving is None:
+            self._stays_until = monotonic() + self._links.stay_timeout
+            self._traffic = machine.traffic
+            self._pump.feed(lambda: machine.member_moved(monotonic()))
+            self._look_back_later()
+        elif not elsewhere and self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
 
-    def _leave(self, *, abrupt: bool) -> None:
-        """The main port leads elsewhere: the machine closes at once, or after the reply that is on its way."""
+    def _look_back_later(self) -> None:
         assert self._pump is not None
-        machine = self._pump.machine
-        self._pump.feed(lambda: machine.member_lost("the primary changed", monotonic(), abrupt=abrupt))
-        if self._phase is Phase.OPEN and not machine.closed and self._leaving is None:
-            loop = asyncio.get_running_loop()
-            self._leaving = loop.call_later(self._links.leave_timeout, lambda: self._leave(abrupt=True))
+        self._leaving = None
+        if self._phase is Phase.OPEN and not self._pump.machine.closed:
+            self._leaving = asyncio.get_running_loop().call_later(self._links.leave_timeout, self._look_back)
+
+    def _look_back(self) -> None:
+        """The main port leads elsewhere. What moves stays as it is; what hangs is cut, what is done with is closed."""
+        assert self._pump is not None
+        machine, topology = self._pump.machine, self._links.monitor.topology
+        if self.member is None:  # on the way to another one
+            self._look_back_later()
+            return
+        hangs = machine.busy and machine.traffic == self._traffic and following.is_lost(topology, self.member)
+        self._traffic = machine.traffic
+        if hangs or monotonic() >= self._stays_until:
+            reason = following.moved(topology)
+            self._pump.feed(lambda: machine.member_lost(reason, monotonic(), abrupt=hangs))
+        self._look_back_later()
 
     def end(self, reason: str | None) -> None:
         """The session ends: a waiting command is told `reason` (None: nobody is told), and all is closed."""

@@ -110,15 +110,22 @@ class _ClientSide(_Side):
 
 
 class _ServerSide(_Side):
+    """It is told to the pump only while it is the pump's: one that was exchanged for another is nobody's."""
+
     def buffer_updated(self, nbytes: int) -> None:
-        self.pump.server_data(bytes(self._view[:nbytes]))
+        if self.pump.leads_through(self):
+            self.pump.server_data(bytes(self._view[:nbytes]))
 
     def eof_received(self) -> bool:
-        self.pump.server_gone("MongoDB closed the connection")
+        if self.pump.leads_through(self):
+            self.pump.server_gone("MongoDB closed the connection")
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.pump.server_gone(f"the connection to MongoDB was lost: {exc}" if exc else "MongoDB closed the connection")
+        if self.pump.leads_through(self):
+            self.pump.server_gone(
+                f"the connection to MongoDB was lost: {exc}" if exc else "MongoDB closed the connection"
+            )
 
 
 class Pump:
@@ -231,6 +238,10 @@ class Pump:
             if self.machine.closed:
                 self._give_up()
 
+    def leads_through(self, side: _ServerSide) -> bool:
+        """Whether this is the server connection."""
+        return side is self._server
+
     def server_gone(self, reason: str) -> None:
         """The server's socket ended."""
         if not self._ended:
@@ -260,6 +271,7 @@ class Pump:
     def _rarely(self, action: do.Action) -> None:
         match action:
             case do.ConnectServer():
+                self._server = _ServerSide(self)  # the one before, if any, was aborted
                 self._dial = self._loop.create_task(self._connect())
             case do.Login():
                 self._login = self._loop.create_task(self._log_in())
@@ -371,8 +383,9 @@ class Pump:
     # --- towards the server ---------------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
+        side = self._server
         try:
-            reached = await self._connector(lambda: self._server)
+            reached = await self._connector(lambda: side)
         except (WardgateError, OSError) as error:
             message = error.message if isinstance(error, WardgateError) else f"MongoDB can't be reached: {error}"
             self.feed(lambda: self.machine.server_failed(message, monotonic()))

@@ -14,7 +14,7 @@ from ..audit.records import Record as AuditRecord
 
 @dataclass(frozen=True, slots=True)
 class ConnectServer:
-    """Open the server connection; answer with `server_ready` or `server_failed`."""
+    """Open the server connection; answer with `server_ready` or `server_failed`. After `AbortServer`: another one."""
 
 
 @dataclass(frozen=True, slots=True)

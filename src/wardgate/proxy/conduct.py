@@ -14,12 +14,12 @@ from ..command.facts import Command
 from ..wire.compression import Compressor
 from ..wire.errors import MongoCode, RemoteProtocolError, error_document, error_reply
 from ..wire.header import MESSAGE_BYTES_MAX
-from ..wire.hello import attribution
+from ..wire.hello import attribution, is_writable
 from ..wire.login import LoginEmulation
-from ..wire.message import Request, build_msg, refusal
+from ..wire.message import Reply, Request, build_msg, refusal
 from ..wire.reader import FramingError, MessageReader, PieceReader
 from ..wire.replies import ReplyOpener
-from .actions import AbortServer, Action, CloseClient, FinishServer, Record, ToClient
+from .actions import AbortServer, Action, CloseClient, ConnectServer, FinishServer, Record, ToClient
 from .facts import ConnectionFacts, SessionRules, Topology
 from .ledger import Ledger
 from .states import TRANSITIONS, State
@@ -32,7 +32,12 @@ AHEAD_BYTES: Final = 64 * 1024
 RULE_LOCAL_AUTH: Final = "local_auth"
 RULE_SERVER_LOGIN: Final = "server_login"
 RULE_SERVER_UNREACHABLE: Final = "server_unreachable"
+MOVED: Final = "main_port_moved"  # the end of a connection to where the main port led before
 
+
+# On the main port: a server connection that bears nothing of the client's yet can be exchanged for another one.
+_UNSEEN: Final = frozenset({State.REQUEST, State.LISTENER})
+_REDIALS_MAX: Final = 20  # half a second each, at most: about as long as a driver waits
 
 _UPLOADING: Final = frozenset({State.UPLOAD, State.SERVER, State.GREETING, State.LOGIN})
 
@@ -72,6 +77,7 @@ class Conduct:
         self._greeted = False  # the server connection had a hello with our attribution in it
         self._logged_in = False
         self._client_gone = False
+        self._redials = 0
         self._leaving: str | None = None  # why this connection ends with the reply that is on its way
         self._client_paused = False
         self._proceeding = False  # an upload waits for what it asked for to be done
@@ -103,6 +109,11 @@ class Conduct:
         """Whether a command (no hello) is under way."""
         waits = self._state not in (State.REQUEST, State.CLOSED)
         return waits and self._turn is not None and self._turn.hello is None
+
+    @property
+    def traffic(self) -> int:
+        """Bytes that came from the client and went to it: what stands still may hang."""
+        return self._ledger.bytes_in + self._ledger.bytes_out
 
     def statistics(self) -> dict[str, Any]:
         """Counts, and the command under way."""
@@ -199,6 +210,57 @@ class Conduct:
         elif turn.more:
             document = error_document(code, code.code_name, message)
             self._give(build_msg(document, self._next_id(), turn.expects), out)
+
+    # --- where the main port leads ---------------------------------------------------------------------------------
+
+    def member_moved(self, now: float) -> list[Action]:
+        """The main port leads elsewhere now: who watches the old member loses it, so that drivers look again.
+
+        Everything else stays where it is. A driver gives up by itself what is left of a server that it lost sight of,
+        and what it sent before it did, the old member answers as it does directly: it goes on with reads and refuses
+        writes, with the labels by which drivers repeat them. Closing such a connection would tell them less.
+        """
+        out: list[Action] = []
+        asks = self._state is State.REPLY and self._turn is not None and self._turn.hello is not None
+        if asks and self._greeted:
+            self._end(MOVED, now, out)
+        elif asks or (not self._greeted and self._member is not None and self._state in _UNSEEN):
+            self._redial(now, out)
+        return out
+
+    def _redial(self, now: float, out: list[Action]) -> None:
+        """The client has seen nothing of the member behind this connection, which is not the primary: to the next."""
+        self._redials += 1
+        if self._redials > _REDIALS_MAX:
+            self._end(MOVED, now, out, error="the member is not primary any more")
+            return
+        self._member, self._logged_in = None, False
+        self._replies = PieceReader(self._message_limit)
+        out += (AbortServer(), ConnectServer())
+        if self._state is not State.REQUEST:
+            self._move(State.SERVER)
+
+    def member_lost(self, reason: str, now: float, *, abrupt: bool = True) -> list[Action]:
+        """A connection to where the main port led before ends.
+
+        Unless `abrupt`, a command that is under way keeps its connection until its reply. A member that hangs gives
+        none, so a write that can be repeated is told what it would have been told.
+        """
+        if self.closed:
+            return []
+        if self.busy and not abrupt:
+            self._leaving = reason
+            return []
+        out: list[Action] = []
+        running = self._state is State.REPLY and self.busy
+        labels = self._turn.interruption() if running and self._turn is not None else ()
+        told = f"wardgate: {reason}" if labels else None
+        self._end(MOVED, now, out, error=reason, told=told, labels=labels, finish=self._wrote and not abrupt)
+        return out
+
+    def _is_astray(self, reply: Reply) -> bool:
+        """Whether the main port leads to the primary, and who says this is none."""
+        return self._topology.follows_primary and self.facts.member is None and not is_writable(reply)
 
     # --- small things ---------------------------------------------------------------------------------------------
 

@@ -27,7 +27,6 @@ from ..wire.hello import (
     HelloView,
     build_request,
     compression_of,
-    is_writable,
     read_request,
     rewrite_reply,
     rewrite_request,
@@ -48,7 +47,7 @@ from .actions import (
     ResumeClient,
     ToServer,
 )
-from .conduct import AHEAD_BYTES, RULE_LOCAL_AUTH, RULE_SERVER_LOGIN
+from .conduct import AHEAD_BYTES, MOVED, RULE_LOCAL_AUTH, RULE_SERVER_LOGIN
 from .facts import Topology
 from .states import State
 from .streaming import Streaming
@@ -239,25 +238,6 @@ class ProxyConnection(Streaming):
         self._end("session_ended", now, out, error=reason or "the session ended", told=reason)
         return out
 
-    def member_lost(self, reason: str, now: float, *, abrupt: bool = True) -> list[Action]:
-        """The main port leads elsewhere now: sockets pinned to the old member close, so that drivers look again.
-
-        Unless `abrupt`, a command that the member has already keeps its connection until its reply: the member's own
-        error (with its labels) tells a driver more than a lost connection does. A member that hangs gives none, so a
-        write that can be repeated is told what it would have been told.
-        """
-        if self.closed:
-            return []
-        running = self._state is State.REPLY and self.busy
-        if running and not abrupt:
-            self._leaving = reason
-            return []
-        out: list[Action] = []
-        labels = self._turn.interruption() if running and self._turn is not None else ()
-        told = f"wardgate: {reason}" if labels else None
-        self._end("primary_changed", now, out, error=reason, told=told, labels=labels)
-        return out
-
     def topology_changed(self, topology: Topology, now: float) -> list[Action]:
         """The deployment or its listeners are these now."""
         self._topology = topology
@@ -285,7 +265,7 @@ class ProxyConnection(Streaming):
         if self._client_gone:
             self._end("client_closed", now, out, finish=self._wrote)
         elif self._leaving is not None:
-            self._end("primary_changed", now, out, error=self._leaving)
+            self._end(MOVED, now, out, error=self._leaving, finish=self._wrote)
         elif self._client_paused:
             self._client_paused = False
             out.append(ResumeClient())
@@ -538,9 +518,12 @@ class ProxyConnection(Streaming):
             self._broken_server(error.message, raw, now, out)
             return
         welcome = scan_message(raw).ok
-        if welcome and self._topology.follows_primary and self.facts.member is None and not is_writable(reply):
+        if welcome and self._is_astray(reply):
             # A driver that is pinned to the main port would take this member for the one to retry at.
-            self._end("primary_changed", now, out, error="the member is not primary any more")
+            if self._greeted:
+                self._end(MOVED, now, out, error="the member is not primary any more")
+            else:
+                self._redial(now, out)
             return
         self._give(rewritten, out, held=False)
         if welcome:
@@ -574,7 +557,9 @@ class ProxyConnection(Streaming):
         except RemoteProtocolError as error:
             self._broken_server(error.message, raw, now, out)
             return
-        if scan_message(raw).ok:
+        if scan_message(raw).ok and self._is_astray(reply):
+            self._redial(now, out)
+        elif scan_message(raw).ok:
             self._greeted = True
             self._agree(reply)
             self._advance(now, out)

@@ -11,7 +11,8 @@ A state names what the connection waits for. Invariants (R = the request in hand
 5. The server connection had a hello that says whose it is before it gets its first command: R's own or one of ours.
 6. R leaves REPLY only with an outcome for every reply that came and, if it was cut off, one that says so.
 7. One list of actions holds at most one intent, and never the outcome that belongs to it.
-8. CLOSED is final: every later input gives no action.
+8. R goes back to SERVER only before the client saw anything of the server connection: it is exchanged for another.
+9. CLOSED is final: every later input gives no action.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ TRANSITIONS: Final = MappingProxyType(
     {
         State.REQUEST: _FORWARD | {State.SERVER, State.LISTENER, State.CLOSED},
         State.SERVER: _FORWARD | {State.LISTENER, State.CLOSED},
-        State.LISTENER: frozenset({State.REPLY, State.CLOSED}),
-        State.GREETING: _FORWARD - {State.GREETING} | {State.CLOSED},
+        State.LISTENER: frozenset({State.SERVER, State.REPLY, State.CLOSED}),
+        State.GREETING: _FORWARD - {State.GREETING} | {State.SERVER, State.CLOSED},
         State.LOGIN: frozenset({State.UPLOAD, State.DURABLE, State.REPLY, State.CLOSED}),
         State.UPLOAD: _FORWARD - {State.UPLOAD} | {State.REQUEST, State.SERVER, State.CLOSED},
         State.DURABLE: frozenset({State.REQUEST, State.CLOSED}),
-        State.REPLY: frozenset({State.REQUEST, State.CLOSED}),
+        State.REPLY: frozenset({State.REQUEST, State.SERVER, State.CLOSED}),
         State.CLOSED: frozenset[State](),
     }
 )

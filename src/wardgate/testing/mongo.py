@@ -31,6 +31,7 @@ from .processes import Process, ProcessFailedError
 
 T = TypeVar("T")
 START_S = 60.0
+_NOBODY_ELECTABLE = 262  # ExceededTimeLimit: those who could take over have not caught up, or may not stand yet
 SYSTEM_DATABASES = frozenset({"admin", "config", "local"})
 
 
@@ -271,9 +272,19 @@ class MongoDeployment:
         self._process(index).send(signal.SIGCONT)
 
     def step_down(self, seconds: int = 10) -> None:
-        """Make the primary a secondary for `seconds`."""
-        with self.client(member=self.primary()) as client, contextlib.suppress(AutoReconnect):
-            client.admin.command("replSetStepDown", seconds, secondaryCatchUpPeriodSecs=5)
+        """Make the primary a secondary for `seconds`, as soon as another member can take over."""
+
+        def look() -> bool | None:
+            with self.client(member=self.primary()) as client, contextlib.suppress(AutoReconnect):
+                try:
+                    client.admin.command("replSetStepDown", seconds, secondaryCatchUpPeriodSecs=5)
+                except OperationFailure as refused:
+                    if refused.code != _NOBODY_ELECTABLE:
+                        raise
+                    return None
+            return True
+
+        _until(look, START_S, "no other member can become primary")
 
     # --- members: coming and going --------------------------------------------------------------------------------
 

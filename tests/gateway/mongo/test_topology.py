@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
+import bson
 import pytest
 
 from wardgate.gateway.mongo.discovery import Kind, Role, Topology
@@ -17,6 +18,7 @@ from wardgate.gateway.mongo.topology import TopologyMonitor
 from wardgate.testing.certificates import CertificateAuthority
 from wardgate.testing.mongo import MongoDeployment
 from wardgate.testing.ports import free_ports
+from wardgate.wire.header import HEADER_BYTES, build_msg, header_of
 
 TargetOf = Callable[..., Any]
 StartServer = Callable[..., Any]
@@ -173,6 +175,80 @@ async def test_a_sharded_cluster_follows_its_record(
         alone = await monitor.wait_for(lambda seen: len(seen.members) == 1, PATIENCE)
         assert alone.primary == second
         assert source.known[:3] == [(first,), (first,), (first, second)]
+
+
+class Mongos:
+    """A double that can fall silent or hang up, and counts the hellos that it gets."""
+
+    def __init__(self) -> None:
+        self.mute = self.hangs_up = False
+        self._seen = asyncio.Condition()
+        self._count = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        hello = {"ok": 1, "msg": "isdbgrid", "isWritablePrimary": True, "maxWireVersion": 17}
+        while True:
+            header = header_of(await reader.readexactly(HEADER_BYTES))
+            await reader.readexactly(header.length - HEADER_BYTES)
+            async with self._seen:
+                self._count += 1
+                self._seen.notify_all()
+            if self.hangs_up:
+                writer.transport.abort()
+                return
+            if not self.mute:
+                writer.write(build_msg(bson.encode(hello), 7, header.request_id))
+
+    async def asked(self, times: int = 1) -> None:
+        """Until it was asked so often again."""
+        async with self._seen:
+            until = self._count + times
+            await self._seen.wait_for(lambda: self._count >= until)
+
+
+@pytest.fixture
+async def two_mongos(target_of: TargetOf, start_server: StartServer) -> tuple[dict[str, Mongos], Any]:
+    both = {await start_server(each.serve): each for each in (Mongos(), Mongos())}
+    hosts = [("127.0.0.1", int(each.rpartition(":")[2])) for each in both]
+    return both, target_of(next(iter(both)), hosts=hosts)
+
+
+async def test_a_mongos_that_is_late_keeps_the_main_port(two_mongos: tuple[dict[str, Mongos], Any]) -> None:
+    both, target = two_mongos
+    told: list[Topology] = []
+    async with TopologyMonitor(target, poll=0.01, probe_timeout=0.2, mongos_patience=3600.0) as monitor:
+        main = (await monitor.wait_for(settled, PATIENCE)).primary
+        assert main is not None
+        monitor.subscribe(told.append)
+        mongos = both[main]
+        mongos.mute = True
+        await mongos.asked(3)  # the second went unanswered too
+        assert "did not answer" in monitor.errors()[main]
+        mongos.mute = False
+        while main in monitor.errors():
+            await mongos.asked()
+        mongos.hangs_up = True
+        await mongos.asked()
+        mongos.hangs_up = False
+        await mongos.asked(2)
+    assert told == []
+
+
+@pytest.mark.parametrize("how", ["mute", "hangs_up"])
+async def test_a_mongos_that_stays_away_gives_the_main_port_to_another(
+    two_mongos: tuple[dict[str, Mongos], Any], how: str
+) -> None:
+    both, target = two_mongos
+    patience = 0.5 if how == "mute" else 3600.0
+    async with TopologyMonitor(target, poll=0.01, probe_timeout=0.2, mongos_patience=patience) as monitor:
+        main = (await monitor.wait_for(settled, PATIENCE)).primary
+        assert main is not None
+        (other,) = both.keys() - {main}
+        setattr(both[main], how, True)
+        await monitor.wait_for(lambda seen: seen.primary == other, PATIENCE)
+        setattr(both[main], how, False)
+        again = await monitor.wait_for(settled, PATIENCE)
+        assert again.primary == other, "cursors live there by now"
 
 
 async def test_a_replica_set_names_its_own_members(target_of: TargetOf, mongod_rs1: MongoDeployment) -> None:

@@ -68,6 +68,9 @@ LASTING = frozenset(
     }
 )
 
+# Nobody said no: it may be busy, or far away for a moment.
+LATE = frozenset({Code.SERVER_SILENT, Code.TCP_TIMEOUT, Code.TLS_TIMEOUT})
+
 
 class MongoError(WardgateError):
     """A failure on the way to MongoDB or in its answer. `code` is one of `Code`."""

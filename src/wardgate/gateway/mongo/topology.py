@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from .discovery import Description, Discovery, Role, Topology
-from .errors import LASTING, Code, MongoError
+from .errors import LASTING, LATE, Code, MongoError
 from .login import Login
 from .server import ServerConnection
 from .target import SeedSource, Target
@@ -26,6 +26,9 @@ Listener = Callable[[Topology], None]
 POLL = 0.5  # between hellos to members that can't await
 AWAIT = 1.0  # how long a member may hold an awaited hello
 PROBE_TIMEOUT = 2.0  # beyond that, a member that does not answer is lost
+# A mongos that is merely late is not lost before drivers would lose it (connectTimeoutMS + heartbeatFrequencyMS): what
+# it holds of cursors and transactions no other mongos has. One that refuses connections is lost at once.
+MONGOS_PATIENCE = 20.0
 RETRY_FIRST, RETRY_MAX = 0.1, 2.0  # after a failure, doubling
 RETRY_WANTED = 0.25  # at most, while there is no primary: somebody may wait for exactly this member
 RESCAN_SOON = 10.0  # after a look-up of seeds that failed
@@ -43,6 +46,7 @@ class TopologyMonitor:
         poll: float = POLL,
         await_seconds: float = AWAIT,
         probe_timeout: float = PROBE_TIMEOUT,
+        mongos_patience: float = MONGOS_PATIENCE,
     ) -> None:
         """`login` is not used to log in: it only learns its mechanism from the members' hellos."""
         self._target = target
@@ -50,6 +54,8 @@ class TopologyMonitor:
         self._poll = poll
         self._await_ms = int(await_seconds * 1000)
         self._probe_timeout = probe_timeout
+        self._mongos_patience = mongos_patience
+        self._late: dict[str, tuple[float, str]] = {}  # mongos: since when, and the latest sentence about it
         self._discovery = Discovery(
             target.seeds, set_name=target.set_name, direct=target.direct, load_balanced=target.load_balanced
         )
@@ -74,7 +80,8 @@ class TopologyMonitor:
 
     def errors(self) -> dict[str, str]:
         """Why members are not reached, by address."""
-        return {each.address: each.error for each in self._discovery.descriptions if each.error is not None}
+        lost = {each.address: each.error for each in self._discovery.descriptions if each.error is not None}
+        return {address: sentence for address, (_, sentence) in self._late.items()} | lost
 
     def statistics(self) -> dict[str, Any]:
         """For looking inside a running gateway."""
@@ -177,13 +184,26 @@ class TopologyMonitor:
     def _stop(self, address: str) -> None:
         watch = self._watches.pop(address)
         self._hurry.pop(address, None)
+        self._late.pop(address, None)
         self._stopping.add(watch)
         watch.add_done_callback(self._stopping.discard)
         watch.cancel()
 
     def _tell(self, description: Description) -> None:
+        self._late.pop(description.address, None)
         if self._running:
             self._take(self._discovery.update(description))
+
+    def _failed(self, address: str, error: MongoError, *, answered: bool = False) -> None:
+        """A look at a member failed; `answered`: on a connection on which it had answered, so a dial says more."""
+        late = error.code in LATE or (answered and error.code == Code.SERVER_CLOSED)
+        if late and self._topology.role(address) is Role.MONGOS:
+            now = asyncio.get_running_loop().time()
+            since, _ = self._late.get(address, (now, ""))
+            if now - since < self._mongos_patience:
+                self._late[address] = since, error.message
+                return
+        self._tell(Description.unknown(address, error.message, error.code))
 
     def _take(self, topology: Topology) -> None:
         self._follow()
@@ -218,7 +238,7 @@ class TopologyMonitor:
                 ) as connection:
                     await self._listen(connection)
             except MongoError as error:
-                self._tell(Description.unknown(address, error.message, error.code))
+                self._failed(address, error)
             except Exception as error:  # a bug of ours must not leave an old topology standing as the truth
                 self._tell(Description.unknown(address, "the gateway could not watch it"))
                 asyncio.get_running_loop().call_exception_handler({"message": "topology watch", "exception": error})
@@ -243,7 +263,7 @@ class TopologyMonitor:
                     return
                 hello = await self._next_hello(connection, hello.get("topologyVersion"))
         except MongoError as error:
-            self._tell(Description.unknown(address, error.message, error.code))
+            self._failed(address, error, answered=True)
 
     async def _next_hello(self, connection: ServerConnection, version: object) -> dict[str, Any]:
         if not isinstance(version, dict):
