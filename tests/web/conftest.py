@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ def _bound() -> socket.socket:
 
 
 @asynccontextmanager
-async def installation(folder: Path) -> AsyncIterator[Web]:
-    """The control plane in `folder` on a port of its own."""
+async def installation(folder: Path, *, administrator: bool = True) -> AsyncIterator[Web]:
+    """The control plane in `folder` on a port of its own; without an administrator it waits for its first run."""
     listener = _bound()
     port = listener.getsockname()[1]
     url = f"http://localhost:{port}"
@@ -112,8 +112,8 @@ async def installation(folder: Path) -> AsyncIterator[Web]:
         database,
         master,
         organisation="test",
-        admin_email=ADMIN_EMAIL,
-        admin_password=Secret(PASSWORD),
+        admin_email=ADMIN_EMAIL if administrator else None,
+        admin_password=Secret(PASSWORD) if administrator else None,
         sources=sources,
         hasher=hasher,
     )
@@ -162,24 +162,53 @@ async def browser(playwright: Playwright) -> AsyncIterator[Browser]:
     await running.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def context(browser: Browser, web: Web) -> AsyncIterator[BrowserContext]:
+@asynccontextmanager
+async def _context(browser: Browser, url: str) -> AsyncIterator[BrowserContext]:
     """A browser profile of its own, on a desktop screen, light."""
     made = await browser.new_context(
-        base_url=web.url, viewport={"width": 1280, "height": 800}, locale="en-GB", timezone_id="UTC"
+        base_url=url, viewport={"width": 1280, "height": 800}, locale="en-GB", timezone_id="UTC"
     )
     made.set_default_timeout(15_000)
     yield made
     await made.close()
 
 
-@pytest_asyncio.fixture(loop_scope="session")
-async def page(context: BrowserContext) -> AsyncIterator[Page]:
+@asynccontextmanager
+async def _tab(context: BrowserContext) -> AsyncIterator[Page]:
     """An empty tab. What its console says, or an exception in a script, fails the test."""
     tab = await context.new_page()
     said = listen(tab)
     yield tab
     assert said == [], "the browser's console is not quiet"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def context(browser: Browser, web: Web) -> AsyncIterator[BrowserContext]:
+    """A browser profile of its own."""
+    async with _context(browser, web.url) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def page(context: BrowserContext) -> AsyncIterator[Page]:
+    """An empty tab."""
+    async with _tab(context) as tab:
+        yield tab
+
+
+OpenTab = Callable[[str], AbstractAsyncContextManager[Page]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def open_tab(browser: Browser) -> OpenTab:
+    """`async with open_tab(url) as page`: a tab in a profile of its own, of another person or installation."""
+
+    @asynccontextmanager
+    async def opened(url: str) -> AsyncIterator[Page]:
+        async with _context(browser, url) as made, _tab(made) as tab:
+            yield tab
+
+    return opened
 
 
 def listen(tab: Page) -> list[str]:
@@ -248,6 +277,17 @@ class Shop:
         return made
 
 
+@asynccontextmanager
+async def online(machine: Machine) -> AsyncIterator[None]:
+    """The gateway listens, as long as this lasts."""
+    serving = asyncio.create_task(machine.serve())
+    while not machine.control.services.hub.is_linked(machine.id):
+        await asyncio.sleep(0)
+    yield
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
 @pytest_asyncio.fixture(loop_scope="session")
 async def shop(web: Web) -> AsyncIterator[Shop]:
     """A project with a gateway."""
@@ -256,9 +296,5 @@ async def shop(web: Web) -> AsyncIterator[Shop]:
         created = await api.post(f"/api/v1/projects/{project}/gateways", json={"name": "near-db"})
         machine = await Machine.join(web.control, created.json())
         machine.verdict = _reachable
-        serving = asyncio.create_task(machine.serve())
-        while not web.control.services.hub.is_linked(machine.id):
-            await asyncio.sleep(0)
-        yield Shop(web, project, machine, api)
-        serving.cancel()
-        await asyncio.gather(serving, return_exceptions=True)
+        async with online(machine):
+            yield Shop(web, project, machine, api)

@@ -9,7 +9,7 @@ from wardgate.control.identity.actor import Scope
 from wardgate.control.identity.permissions import Role
 
 from ..control.machines import failed, passed
-from .conftest import Shop, Web
+from .conftest import OpenTab, Shop, Web
 from .pictures import picture
 
 
@@ -160,7 +160,9 @@ async def test_a_password_is_never_shown_again(web: Web, shop: Shop, page: Page)
     assert "right" not in await page.locator("#password").input_value()
 
 
-async def test_a_connector_asks_and_an_administrator_lets_them_in(web: Web, shop: Shop, page: Page) -> None:
+async def test_a_connector_asks_and_an_administrator_lets_them_in(
+    web: Web, shop: Shop, page: Page, open_tab: OpenTab
+) -> None:
     await shop.resource("orders")
     await shop.account("orders", "writer", require_approval=True, description="Changes orders")
     await web.control.user("ann@example.com", (Role.CONNECTOR, Scope(shop.project_id)))
@@ -172,17 +174,15 @@ async def test_a_connector_asks_and_an_administrator_lets_them_in(web: Web, shop
     await page.get_by_role("button", name="Request access").click()
     await expect(page.get_by_text("Your request waits for a decision.")).to_be_visible()
 
-    other = await page.context.browser.new_context(base_url=web.url)  # type: ignore[union-attr]
-    chief = await other.new_page()
-    await web.sign_in(chief)
-    await chief.goto(f"{shop.url}/requests")
-    await picture(chief, "requests")
-    await chief.get_by_role("link", name="ann@example.com").click()
-    await picture(chief, "request")
-    await chief.get_by_label("Note").fill("Go ahead")
-    await chief.get_by_role("button", name="Approve").click()
-    await expect(chief.get_by_role("status").first).to_contain_text("ann@example.com may get in now.")
-    await other.close()
+    async with open_tab(web.url) as chief:
+        await web.sign_in(chief)
+        await chief.goto(f"{shop.url}/requests")
+        await picture(chief, "requests")
+        await chief.get_by_role("link", name="ann@example.com").click()
+        await picture(chief, "request")
+        await chief.get_by_label("Note").fill("Go ahead")
+        await chief.get_by_role("button", name="Approve").click()
+        await expect(chief.get_by_role("status").first).to_contain_text("ann@example.com may get in now.")
 
     await page.goto(f"{shop.url}/resources/orders/accounts/writer")
     await expect(page.get_by_text("admin@example.com approved it.")).to_be_visible()

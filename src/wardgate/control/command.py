@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..net import logs, loop
-from .options import RunOptions, password_from
+from .options import RunOptions, UsageError, password_from
 
 _DATA_DIR = click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), required=True, help="The control plane's folder."
@@ -33,32 +33,46 @@ def cli() -> None:
 
 @cli.command()
 @_DATA_DIR
-@click.option("--admin-email", required=True, metavar="EMAIL", help="The first administrator.")
-@click.option("--admin-password-stdin", is_flag=True, required=True, help="Read their password from standard input.")
-@click.option("--organisation", default="wardgate", show_default=True, help="What this installation is called.")
+@click.option(
+    "--admin-email",
+    metavar="EMAIL",
+    help="The first administrator. Left out, the first-run page makes one, with the code in <data-dir>/setup-code.",
+)
+@click.option("--admin-password-stdin", is_flag=True, help="Read their password from standard input.")
+@click.option("--organisation", help="What this installation is called; the first-run page asks for it too.")
 @_MASTER_KEY
 @_DATABASE
 def init(
     data_dir: Path,
-    admin_email: str,
+    admin_email: str | None,
     admin_password_stdin: bool,
-    organisation: str,
+    organisation: str | None,
     master_key_file: Path | None,
     database_url_file: Path | None,
 ) -> None:
     """Make a new control plane: its folder, master key, database, CA and first administrator.
 
+    Without --admin-email, the first administrator is made in the browser, with the code that is left in the folder.
     A folder, or a PostgreSQL database, that has a control plane is refused.
     """
     from .installing import InitOptions, database_url, initialise
 
-    assert admin_password_stdin
+    if (admin_email is not None) != admin_password_stdin:
+        raise UsageError("--admin-email and --admin-password-stdin go together.")
+    if admin_email is None and organisation is not None:
+        raise UsageError("--organisation goes with --admin-email: without it, the first-run page asks for the name.")
     logs.configure("server")
-    password = password_from(sys.stdin.buffer)
+    password = password_from(sys.stdin.buffer) if admin_password_stdin else None
     url = database_url(database_url_file)
-    options = InitOptions(data_dir, admin_email, password, organisation, master_key_file, url)
+    options = InitOptions(data_dir, admin_email, password, organisation or "wardgate", master_key_file, url)
     key_path = loop.run(initialise(options))
-    click.echo(f"The control plane in {data_dir} is made; {admin_email} is its administrator.")
+    if admin_email is not None:
+        click.echo(f"The control plane in {data_dir} is made; {admin_email} is its administrator.")
+    else:
+        click.echo(
+            f"The control plane in {data_dir} is made. Nobody can sign in yet: when it runs, open its address in a"
+        )
+        click.echo(f"browser and make the first administrator there, with the code in {data_dir / 'setup-code'}.")
     if key_path is not None:
         click.echo(f"Its master key is {key_path}: keep a copy elsewhere, without it the database opens nothing.")
     click.echo(f"Start it with: wardgate server run --data-dir {data_dir}")

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, inspect, select
 from ..errors import WardgateError
 from ..net import folder
 from ..secret import Secret
+from . import first_run
 from . import schema as _schema  # every model, before a migration looks at them
 from .db import Database, migrate
 from .db.engine import sqlite_url
@@ -35,11 +36,11 @@ assert _schema
 
 @dataclass(frozen=True, slots=True)
 class InitOptions:
-    """The flags of `server init`."""
+    """The flags of `server init`. Without an administrator, the first-run page makes one (`first_run`)."""
 
     data_dir: Path
-    admin_email: str
-    admin_password: Secret
+    admin_email: str | None
+    admin_password: Secret | None
     organisation: str
     master_key_file: Path | None = None
     database_url: str | None = field(default=None, repr=False)  # None: embedded
@@ -48,7 +49,8 @@ class InitOptions:
 async def initialise(options: InitOptions, sources: Sources | None = None) -> Path | None:
     """Make it. Answers the master key's file, None if the key came from the environment."""
     sources = sources or Sources()
-    normal_email(options.admin_email)
+    if options.admin_email is not None:
+        normal_email(options.admin_email)
     os.umask(0o077)
     data_dir = options.data_dir
     with folder.claim(data_dir):
@@ -59,6 +61,8 @@ async def initialise(options: InitOptions, sources: Sources | None = None) -> Pa
             await _refuse_full(options.database_url)
         key, path, made = _master_key(options, sources)
         try:
+            if options.admin_email is None:
+                first_run.write_code(data_dir, sources.randomness(first_run.CODE_BYTES))
             if options.database_url is not None:
                 await _fill(Database(options.database_url), key, options, sources)
             else:
@@ -67,6 +71,7 @@ async def initialise(options: InitOptions, sources: Sources | None = None) -> Pa
                 (data_dir / _UNFINISHED).rename(data_dir / DATABASE)
         except BaseException:
             _remove(data_dir / _UNFINISHED)
+            (data_dir / first_run.SETUP_CODE).unlink(missing_ok=True)
             if made and path is not None:
                 path.unlink(missing_ok=True)
             raise

@@ -23,6 +23,7 @@ from .cluster import JobLeases, Nodes, Signals
 from .cluster.nodes import BEAT_S
 from .db import Database
 from .devices import DeviceService
+from .first_run import FirstRun
 from .fleet import ConnectionTests, Enrolment, FleetService, LinkHub, MachineGuard
 from .identity.actor import ORGANISATION
 from .identity.groups import GroupService
@@ -78,6 +79,7 @@ class Services:
     audit_log: AuditLog
     sign_ins: SignInService
     identity: IdentityService
+    first_run: FirstRun
     users: UserService
     groups: GroupService
     workloads: WorkloadService
@@ -229,6 +231,7 @@ async def open_services(
         audit_log=audit_log,
         sign_ins=sign_ins,
         identity=identity,
+        first_run=FirstRun(database, audit_log, sources, identity, settings.data_dir),
         users=users,
         groups=groups,
         workloads=workloads,
@@ -296,20 +299,26 @@ async def install(
     master: MasterKey,
     *,
     organisation: str,
-    admin_email: str,
-    admin_password: Secret,
+    admin_email: str | None,
+    admin_password: Secret | None,
     sources: Sources | None = None,
     hasher: PasswordHasher | None = None,
 ) -> None:
-    """Fill an empty, migrated `database`: the CA, the audit keys and the first administrator, all or nothing."""
+    """Fill an empty, migrated `database`: the CA, the audit keys and the first administrator, all or nothing.
+
+    Without an administrator, `first_run` makes one and says what the organisation is called."""
     sources = sources or Sources()
     vault, audit_log = Vault([master], sources), AuditLog(sources)
     sign_ins = SignInService(database, audit_log, sources, DEFAULT)
     identity = IdentityService(database, audit_log, sources, sign_ins, hasher or PasswordHasher())
-    new = await identity.prepare_user(admin_email, admin_password)
+    new = None
+    if admin_email is not None and admin_password is not None:
+        new = await identity.prepare_user(admin_email, admin_password)
     async with database.write() as session:
         root = await create_authorities(session, vault, sources)
         await create_keys(session, vault, sources, root)
+        if new is None:
+            return
         await audit_log.append(session, SYSTEM, Event.ORGANISATION_CREATED, details={"name": organisation})
         await identity.add_user(session, SYSTEM, new)
         await identity.grant_within(session, SYSTEM, new.id, Role.ADMIN, ORGANISATION)

@@ -34,11 +34,13 @@ from . import (
     session,
     sessions,
     settings,
+    set_up,
     sign_in,
     sso,
 )
 
 ALL: Final[tuple[Callable[[Site], APIRouter], ...]] = (
+    set_up.build,
     sign_in.build,
     sso.build,
     passkey_sign_in.build,

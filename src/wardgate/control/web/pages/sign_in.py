@@ -42,6 +42,8 @@ def build(site: Site) -> APIRouter:
     @router.get("/sign-in")
     async def sign_in_page(request: Request) -> Response:
         """Ask for e-mail address and password."""
+        if await site.services.first_run.is_open():
+            return site.redirect(request, "/set-up")
         wanted = safe_next(request.query_params.get("next"))
         again = "again" in request.query_params  # who is asked to show anew who they are stays signed in until then
         if not again and await browser.find_viewer(request) is not None:
