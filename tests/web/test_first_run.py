@@ -46,7 +46,7 @@ async def test_the_first_administrator_and_the_first_steps(tmp_path: Path, open_
         async with online(machine):
             await expect(page.locator("#connected")).to_contain_text("Connected", timeout=20_000)
             await expect(page.locator("#instances")).to_contain_text("Online", timeout=20_000)
-            await page.get_by_role("link", name="Gateways").click()
+            await page.get_by_role("navigation", name="Main").get_by_role("link", name="Gateways").click()
             await picture(page, "gateways")
 
 
