@@ -33,8 +33,8 @@ from . import (
     services,
     session,
     sessions,
-    settings,
     set_up,
+    settings,
     sign_in,
     sso,
 )
