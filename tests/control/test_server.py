@@ -120,6 +120,42 @@ def test_init_that_fails_leaves_nothing(
     assert left <= {"lock"}
 
 
+def test_init_without_an_administrator_leaves_a_code_to_make_one_with(tmp_path: Path, start: Start) -> None:
+    folder = tmp_path / "wg"
+    done = wardgate("server", "init", "--data-dir", folder)
+    assert done.returncode == 0, done.stderr
+    path = folder / "setup-code"
+    assert str(path) in done.stdout
+    assert path.stat().st_mode & 0o777 == 0o600
+    code = path.read_text().strip()
+    assert code.replace("-", "") not in (folder / "wardgate.db").read_bytes().hex()
+    port = free_port()
+    server = start("--data-dir", folder, "--listen", f"127.0.0.1:{port}", "--json")
+    url = f"http://127.0.0.1:{port}"
+    with httpx2.Client(base_url=url, headers={"origin": url}) as browser:
+        assert browser.get("/sign-in").headers["location"] == "/set-up"
+        form = {"code": code, "organisation": "Shop", "email": EMAIL, "password": PASSWORD, "project": "shop"}
+        assert browser.post("/set-up", data=form | {"code": "0" * 32}).status_code == 401
+        made = browser.post("/set-up", data=form)
+        assert (made.status_code, made.headers["location"][-6:]) == (303, "/start")
+        assert not path.exists()
+        assert browser.post("/set-up", data=form | {"email": "eve@example.com"}).status_code == 404
+        login = browser.post("/api/v1/auth/login", json={"email": EMAIL, "password": PASSWORD})
+        assert login.status_code == 200
+    assert server.stop() == 0
+    assert code not in "".join(server.lines)
+
+
+@pytest.mark.parametrize(
+    "flags", [("--admin-email", EMAIL), ("--admin-password-stdin",), ("--organisation", "Shop")], ids=lambda f: f[0]
+)
+def test_init_takes_all_of_the_administrator_or_nothing(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    done = wardgate("server", "init", "--data-dir", tmp_path / "wg", *flags, stdin="pw")
+    assert done.returncode == 2
+    assert "--admin-email" in done.stderr
+    assert not (tmp_path / "wg").exists()
+
+
 def test_init_does_not_take_over_a_folder_that_others_use(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     (tmp_path / "theirs").touch()
