@@ -5,6 +5,7 @@ The tables are short because they have to be: each line is read by people in doc
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from .compare import Known
@@ -44,6 +45,35 @@ DIFFERENCES: Final[tuple[Known, ...]] = (
     ),
 )
 
+# Why a row has no result on either side, by deployment and row: what the deployment does not offer. An error on both
+# sides that is not named here is no result that anybody may overlook.
+NOT_OFFERED: Final[tuple[tuple[str, str, str], ...]] = (
+    (
+        "standalone",
+        r"(a transaction goes|transactions:|with_?[tT]ransaction|write conflict of two transactions).*",
+        "A standalone has no transactions.",
+    ),
+    ("standalone", r"change streams.*", "A standalone has no change streams."),
+    ("standalone", r"(causal consistency and )?snapshot reads", "A standalone has no snapshot reads."),
+    ("standalone", r"replica set commands|mongodump --oplog.*|the oplog, tailed", "A standalone has no set, no oplog."),
+    (
+        "standalone",
+        r"retryable writes: one retry after a lost connection",
+        "A standalone has no retryable writes, so the lost connection is what the application sees.",
+    ),
+    (
+        "standalone",
+        r"unacknowledged writes",
+        "Debian's Perl driver sends a standalone the old message for them, on which MongoDB 5.1 and newer hang up.",
+    ),
+    (
+        r"(?!rs3).*",
+        r"reads from every secondary|causal consistency: reading one's own writes from a secondary",
+        "There is no secondary; `rs3` has two.",
+    ),
+    ("sharded", r"exhaust cursors", "Drivers use them with a mongos from MongoDB 7.1 on."),
+)
+
 # The specifications' unified tests: rows are `folder/file: test`.
 SPECIFICATIONS: Final[tuple[Known, ...]] = (
     Known(r"transactions/.*: write conflict (commit|abort)", r"value\.operations\[\d+\]\.threw\.message", _OVER),
@@ -68,3 +98,9 @@ SPECIFICATIONS: Final[tuple[Known, ...]] = (
 
 # Tests of PyMongo's own suite: regular expressions for `module.Class::test`.
 SUITE_REASONS: Final[dict[str, str]] = {}
+
+
+def not_offered(deployment: str, row: str) -> str | None:
+    """Why a row can't have a result there, if that is known."""
+    found = (why for where, what, why in NOT_OFFERED if re.fullmatch(where, deployment) and re.fullmatch(what, row))
+    return next(found, None)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from .compare import Cell, Verdict
+from .known import not_offered
 
 # (client, deployment, view) → the rows of the list, in its order.
 Results: TypeAlias = Mapping[tuple[str, str, str], Sequence[Cell]]
@@ -87,8 +88,13 @@ def totals(results: Results) -> str:
 
 
 def bad(results: Results) -> list[tuple[tuple[str, str, str], Cell]]:
-    """Every row that differs without a reason, or failed where it has to work."""
-    return [(key, cell) for key, cells in results.items() for cell in cells if cell.verdict in _BAD]
+    """Every row that differs without a reason, or failed where it has to work or where nobody knows why."""
+    return [(key, cell) for key, cells in results.items() for cell in cells if _is_bad(key[1], cell)]
+
+
+def _is_bad(deployment: str, cell: Cell) -> bool:
+    unknown = cell.verdict is Verdict.SAME_ERROR and not_offered(deployment, cell.row) is None
+    return unknown or cell.verdict in _BAD
 
 
 def terminal(results: Results) -> str:
@@ -161,20 +167,21 @@ def _reasons(results: Results) -> Iterator[str]:
 
 
 def _neither(results: Results) -> Iterator[str]:
-    """What a deployment does not offer, by deployment, with what both sides say."""
-    found: dict[str, dict[str, str]] = {}
+    """What a deployment does not offer, by reason, with what both sides say."""
+    found: dict[tuple[str, str], tuple[str, set[str]]] = {}
     for (_, deployment, _), cells in results.items():
         for cell in cells:
             if cell.verdict is Verdict.SAME_ERROR:
-                found.setdefault(deployment, {}).setdefault(cell.row, cell.differences[0])
+                why = not_offered(deployment, cell.row) or "**Nobody knows why.**"
+                _, where = found.setdefault((why, cell.row), (cell.differences[0], set()))
+                where.add(deployment)
     if not found:
         yield "None."
         return
-    yield "| deployment | row | both sides say |"
-    yield "|---|---|---|"
-    for deployment, rows in found.items():
-        for row, said in sorted(rows.items()):
-            yield f"| {deployment} | {row} | {_plain(said)} |"
+    yield "| reason | row | deployments | both sides say |"
+    yield "|---|---|---|---|"
+    for (why, row), (said, where) in sorted(found.items()):
+        yield f"| {why} | {row} | {', '.join(sorted(where))} | {_plain(said)} |"
 
 
 def _plain(text: str) -> str:

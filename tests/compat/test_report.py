@@ -7,7 +7,7 @@ from compat.compare import Cell, Verdict
 
 SAME = Cell("CRUD", Verdict.SAME)
 KNOWN = Cell("errors", Verdict.KNOWN, ("value: a → b",), ("our own words",))
-NEITHER = Cell("transactions", Verdict.SAME_ERROR, ("IllegalOperation: a | b",))
+NEITHER = Cell("transactions: commit and abort", Verdict.SAME_ERROR, ("IllegalOperation: a | b",))
 BUG = Cell("cursors", Verdict.DIFFERS, ("value[0]: 1 → 2",))
 RESULTS = {
     ("PyMongo 4.20", "rs1", "plain"): [SAME, KNOWN, BUG],
@@ -46,11 +46,21 @@ def test_an_error_on_both_sides_is_no_same_result() -> None:
     found = {("PyMongo 4.20", "standalone", "plain"): [SAME, NEITHER]}
     page = report.document(found)
     assert "| PyMongo 4.20 | standalone | 1 of 2, 1 = |" in page
-    assert "| standalone | transactions | IllegalOperation: a / b |" in page
+    said = (
+        "| A standalone has no transactions. | transactions: commit and abort | standalone | IllegalOperation: a / b |"
+    )
+    assert said in page
     assert "1 have the same result, 0 differ as meant, 1 have none on either side, 0 differ" in page
     (line,) = [each for each in report.terminal(found).splitlines() if each.startswith("PyMongo")]
     assert line.split()[-5:] == ["1", "0", "1", "0", "0"]
     assert "## No result on either side\n\nNone." in report.document(RESULTS)
+
+
+def test_an_error_on_both_sides_has_a_reason_or_is_a_bug() -> None:
+    found = {("PyMongo 4.20", "rs3", "plain"): [SAME, NEITHER]}
+    assert [cell for _, cell in report.bad(found)] == [NEITHER]
+    assert "**Nobody knows why.**" in report.document(found)
+    assert report.bad({("PyMongo 4.20", "standalone", "plain"): [SAME, NEITHER]}) == []
 
 
 def test_bugs_are_what_decides() -> None:

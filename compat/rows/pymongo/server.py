@@ -45,11 +45,13 @@ async def hello(t: Trial) -> Any:
     return [plain(modern), sorted(modern), sorted(legacy), modern["topologyVersion"]["counter"] >= 0]
 
 
-@row("discovery: a member in the client's view for each in the set", needs="replica")
+@row("discovery: a member in the client's view for each in the set")
 async def discovery(t: Trial) -> Any:
-    hosts = (await t(t.client.admin.command("hello")))["hosts"]
-    client = t.make(f"mongodb://{hosts[0]}/?replicaSet=nosuchset", serverSelectionTimeoutMS=1_500)
+    hosts = (await t(t.client.admin.command("hello"))).get("hosts", [])
+    where, _, query = t.uri.partition("?")
+    kept = [each for each in query.split("&") if each and not each.startswith(("replicaSet=", "directConnection="))]
     try:
+        client = t.make(f"{where}?{'&'.join([*kept, 'replicaSet=nosuchset'])}", serverSelectionTimeoutMS=1_500)
         wrong = await t(client.admin.command("ping"))
     except PyMongoError as error:
         wrong = type(error).__name__

@@ -151,10 +151,12 @@ class _Server:
 async def _both(one: Awaitable[None], other: Awaitable[None]) -> None:
     """Until either ends."""
     tasks = [asyncio.ensure_future(one), asyncio.ensure_future(other)]
-    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class LoadBalancer(_Server):
