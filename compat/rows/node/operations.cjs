@@ -58,6 +58,8 @@ async function transaction(session, { callback, ...options }, test) {
   return told;
 }
 
+// MongoDB names a database's collections in an order of the moment.
+const byName = (found) => found.sort((one, other) => (one.name < other.name ? -1 : 1));
 const OPERATIONS = {
   // collections
   find: (on, { filter, ...options }) => on.find(filter, options).toArray(),
@@ -84,8 +86,8 @@ const OPERATIONS = {
   listIndexes: (on, options) => on.listIndexes(options).toArray(),
   listIndexNames: async (on, options) => (await on.listIndexes(options).toArray()).map((each) => each.name),
   // databases and clients
-  listCollections: (on, { filter, ...options }) => on.listCollections(filter ?? {}, options).toArray(),
-  listCollectionNames: (on, { filter, ...options }) => on.listCollections(filter ?? {}, { ...options, nameOnly: true }).toArray(),
+  listCollections: (on, { filter, ...options }) => on.listCollections(filter ?? {}, options).toArray().then(byName),
+  listCollectionNames: (on, { filter, ...options }) => on.listCollections(filter ?? {}, { ...options, nameOnly: true }).toArray().then(byName),
   createCollection: async (on, { collection, ...options }) => (await on.createCollection(collection, options)).collectionName,
   dropCollection: (on, { collection, ...options }) => on.dropCollection(collection, options),
   modifyCollection: (on, { collection, ...options }) => on.command({ collMod: collection, ...options }),

@@ -56,7 +56,7 @@ class Names {
     return simple(value);
   }
   field(found, key, each) {
-    if (["$clusterTime", "operationTime", "topologyVersion", "electionId", "opTime", "lastWrite", "localTime", "connectionId", "uploadDate", "uuid", "nonce"].includes(key)) return;
+    if (["$clusterTime", "operationTime", "topologyVersion", "electionId", "opTime", "lastWrite", "localTime", "connectionId", "uploadDate", "uuid", "collectionUUID", "nonce"].includes(key)) return;
     if (key === "lsid" && each?.id) found.lsid = this.of("session", each.id.toString("hex"));
     else if (key === "_data" && typeof each === "string") found._data = "token";
     else if (["maxTimeMS", "maxAwaitTimeMS", "wtimeout", "wallTime", "rand"].includes(key)) found[key] = typeof each;

@@ -21,6 +21,7 @@ function scrub(text) {
     .replace(/[0-9A-F]{40,}/g, "token")
     .replace(/table:(index|collection)-\d+--?\d+/g, "table:$1-N")
     .replace(/, \$clusterTime: .*?\} \}/g, "")
+    .replace(/for event: \{.*/g, "for event: …") // its times and its resume token
     .replace(/UUID\("[-0-9a-f]+"\)/g, "UUID");
 }
 
