@@ -16,6 +16,7 @@ from wardgate.audit import records as audit
 from wardgate.policy.decide import Policy
 from wardgate.testing.playbook import (
     EXHAUST_ALLOWED,
+    LISTENER,
     MEMBER,
     MORE_TO_COME,
     Playbook,
@@ -155,10 +156,20 @@ def test_unacknowledged_and_exhaust_work_compressed() -> None:
     assert header_of(it.to_client).opcode == Opcode.COMPRESSED
 
 
-def test_a_legacy_hello_may_not_come_compressed_nor_any_login() -> None:
+@pytest.mark.parametrize("message", [op_query({"ismaster": 1}, 7), hello_request(7)])
+def test_a_hello_that_comes_compressed_is_answered_plainly(message: bytes) -> None:
+    """Drivers of Perl and Java compress one that their application runs, and mongod takes it."""
+    it = settled("zlib")
+    it.client(compress(message, Compressor.ZLIB))
+    assert header_of(it.to_server).opcode == header_of(message).opcode
+    wrap = op_msg if header_of(message).opcode == Opcode.MSG else op_reply
+    it.server(wrap(hello_document(), 801, 7))
+    assert header_of(it.to_client).opcode != Opcode.COMPRESSED
+    assert document_of(it.to_client)["me"] == LISTENER
+
+
+def test_no_login_may_come_compressed() -> None:
     for message in (
-        op_query({"isMaster": 1}, 7),
-        hello_request(7),
         op_msg({"saslStart": 1, "mechanism": "PLAIN", "payload": b"", "$db": "$external"}, 7),
         command({"createUser": "x", "pwd": "y", "roles": []}, 7),
     ):

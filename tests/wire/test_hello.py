@@ -337,3 +337,13 @@ def test_an_address_may_be_the_path_of_a_socket() -> None:
     path = "/run/user/1000/wardgate-k2/mongodb.sock"
     document = shown(reply(REPLY), HelloView({"db1.internal:27017": path}))
     assert (document["hosts"], document["me"], document["primary"]) == ([path], path, path)
+
+
+def test_what_is_added_stands_where_a_server_has_it() -> None:
+    """PHP shows a document's fields in their order: the times of a cluster come last, `ok` before them."""
+    document = {"isWritablePrimary": True, "maxWireVersion": 17, "ok": 1.0, "$clusterTime": {}, "operationTime": 1}
+    answer = parse_reply(build_msg(bson.encode(document), 801, 7))
+    raw = rewrite_reply(answer, HelloView({}, asks_mechanisms=True, compression=["zlib"]))
+    shown = bson.decode(parse_reply(raw).body)
+    added = ["saslSupportedMechs", "compression", "ok", "$clusterTime", "operationTime"]
+    assert list(shown) == ["isWritablePrimary", "maxWireVersion", *added]

@@ -50,7 +50,13 @@ def say(emulation: LoginEmulation, name: str, **fields: Any) -> tuple[LoginAnswe
 
 
 def scram(
-    emulation: LoginEmulation, mechanism: Mechanism, password: str, *, user: str = "ada", skip_empty: bool = True
+    emulation: LoginEmulation,
+    mechanism: Mechanism,
+    password: str,
+    *,
+    user: str = "ada",
+    skip_empty: bool = True,
+    last: bytes = b"",
 ) -> tuple[LoginAnswer, bool]:
     """A client's whole conversation; whether the server proved itself."""
     first = ClientFirst(user, b"clientnonce")
@@ -77,7 +83,7 @@ def scram(
     assert reply["done"] is skip_empty
     if not skip_empty:
         assert not answer.finished
-        answer, reply = say(emulation, "saslContinue", conversationId=reply["conversationId"], payload=b"")
+        answer, reply = say(emulation, "saslContinue", conversationId=reply["conversationId"], payload=last)
         assert reply == {"conversationId": reply["conversationId"], "done": True, "payload": b"", "ok": 1.0}
     return answer, proved
 
@@ -91,6 +97,12 @@ def test_scram_with_the_empty_or_the_session_password(mechanism: Mechanism, skip
         answer, proved = scram(emulation, mechanism, password, skip_empty=skip_empty)
         assert proved
         assert (answer.finished, answer.succeeded, answer.mechanism) == (True, True, mechanism)
+
+
+def test_the_last_exchange_need_not_be_empty() -> None:
+    """Java's driver 3.6 says in it what it was told before, and mongod does not look."""
+    answer, proved = scram(server(), Mechanism.SHA_1, "", skip_empty=False, last=b"v=c2lnbmF0dXJl")
+    assert (proved, answer.finished, answer.succeeded) == (True, True, True)
 
 
 @pytest.mark.parametrize("mechanism", SCRAM)

@@ -278,7 +278,7 @@ class ProxyConnection(Streaming):
         try:
             request = parse_request(raw)
             command = parse(request)
-            if compressor is not None and command.name in NEVER:
+            if compressor is not None and command.name in NEVER and command.name not in HELLO_COMMANDS:
                 raise never_compressed(command.name)
         except RemoteProtocolError as error:
             self._malformed(raw, error, now, out)

@@ -215,8 +215,9 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
     """The whole message to send to the client: OP_MSG, OP_REPLY and streamed ones alike.
 
     Rewrites hosts, passives, arbiters, primary and me; drops compression, saslSupportedMechs and
-    speculativeAuthenticate; adds ``saslSupportedMechs: ["SCRAM-SHA-256"]`` and serviceId where the view says so, but
-    not to an error. A real server names no addresses there; one that does gets them rewritten all the same.
+    speculativeAuthenticate; adds ``saslSupportedMechs: ["SCRAM-SHA-256"]``, compression and serviceId where the view
+    says so, before `ok`, but not to an error. A real server names no addresses there; one that does gets them
+    rewritten all the same.
     """
     raw = reply.raw
     addresses = view.addresses
@@ -226,8 +227,11 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
         addresses = {} if me is None else {me: view.single}
     parts: list[bytes] = []
     changed = has_service = failed = False
+    before_ok = None
     for kind, name, start, stop in _elements(raw, reply.body_start, reply.body_end):
-        failed = failed or (name == b"ok" and not walk.number(raw, kind, start))
+        if name == b"ok":
+            failed = failed or not walk.number(raw, kind, start)
+            before_ok = len(parts)
         if name in _NOT_FOR_CLIENTS or (view.single is not None and name == b"tags"):
             changed = True
             continue
@@ -248,16 +252,17 @@ def rewrite_reply(reply: Reply, view: HelloView) -> bytes:
         parts.append(build.element(kind, name, raw[start:stop]))
     if failed:
         return _replace_reply(reply, build.document(parts)) if changed else raw
+    added: list[bytes] = []
     if view.asks_mechanisms:
-        changed = True
-        parts.append(_MECHANISMS)
+        added.append(_MECHANISMS)
     if view.compression:
-        changed = True
-        parts.append(build.strings(b"compression", view.compression))
+        added.append(build.strings(b"compression", view.compression))
     if view.service_id is not None and not has_service:
-        changed = True
-        parts.append(build.element(walk.OBJECT_ID, b"serviceId", view.service_id))
-    return _replace_reply(reply, build.document(parts)) if changed else raw
+        added.append(build.element(walk.OBJECT_ID, b"serviceId", view.service_id))
+    if not added and not changed:
+        return raw
+    at = len(parts) if before_ok is None else before_ok  # where a server has them; the times of a cluster come last
+    return _replace_reply(reply, build.document([*parts[:at], *added, *parts[at:]]))
 
 
 def is_writable(reply: Reply) -> bool:

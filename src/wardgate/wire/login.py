@@ -209,10 +209,8 @@ class LoginEmulation:
             self._conversation = None
             return self._failure(None, "no login is under way; ")
         payload = _payload(body, fields.get(b"payload"))
-        if conversation.proved:  # the empty exchange that older drivers end with
+        if conversation.proved:  # the empty exchange that older drivers end with; Java's says again what it was told
             self._conversation = None
-            if payload:
-                return self._failure(conversation.mechanism)
             return self._success(conversation, b"")
         signature = _signature(conversation, payload)
         if signature is None:
