@@ -29,6 +29,7 @@ async def _numbers(t: Trial, number: int = 20) -> None:
 @row("connect: ping, address, topology")
 async def connect(t: Trial) -> Any:
     await t(t.client.admin.command("ping"))
+    await discovered(t, t.client)
     topology = t.client.topology_description
     return {
         "version": (await t(t.client.server_info()))["version"],

@@ -3,8 +3,9 @@
 No mongos can be had here, so `MongosDouble` stands for one: it answers hello as a mongos does and passes everything
 else to a replica set's member, which does the work. It keeps the rules that make a mongos different: cursors and
 transactions live in the one that began them (a commit may be recovered elsewhere by its recoveryToken), `client` may be
-512 bytes long, find has no exhaust. Behind a load balancer it demands `loadBalanced` and names its service. It is
-written against the specifications without any code of ours, so that a test is no mirror.
+512 bytes long, find has no exhaust. It takes what is compressed and answers plainly. Behind a load balancer it demands
+`loadBalanced` and names its service. It is written against the specifications without any code of ours, so that a test
+is no mirror.
 
 `LoadBalancer` hands each connection to the next of its doubles and looks at nothing.
 """
@@ -27,6 +28,7 @@ from typing import Any, TypeVar
 import bson
 from bson import ObjectId
 from bson.codec_options import CodecOptions, DatetimeConversion
+from pymongo.compression_support import decompress
 
 from .certificates import LOCAL_NAMES
 from .mongo import MongoDeployment
@@ -35,12 +37,15 @@ from .ports import LOOPBACK, free_port
 T = TypeVar("T")
 _HEADER = struct.Struct("<iiii")
 _QUERY, _REPLY, _MSG = 2004, 1, 2013
+_COMPRESSED, _COMPRESSORS = 2012, ("snappy", "zlib", "zstd")
+_LAST = ("ok", "$clusterTime", "operationTime")
 _CHECKSUM, _MORE_TO_COME, _EXHAUST_ALLOWED = 1, 2, 1 << 16
 _CODEC: CodecOptions[dict[str, Any]] = CodecOptions(
     document_class=dict, datetime_conversion=DatetimeConversion.DATETIME_MS
 )
 _HELLOS = frozenset({"hello", "isMaster", "ismaster"})
 CLIENT_BYTES = 512
+_MESSAGE_BYTES = 48_000_000
 # What a replica set's member says of itself and its set, and a mongos does not.
 _OF_SETS = frozenset(
     {
@@ -206,6 +211,7 @@ class _Link:
     waiting: dict[int, _Asked] = field(default_factory=dict)
     asked: _Asked | None = None  # what the chain of replies that is under way answers
     greeted: bool = False
+    compressors: list[str] = field(default_factory=list)  # agreed with the client
 
 
 class MongosDouble(_Server):
@@ -240,6 +246,8 @@ class MongosDouble(_Server):
     async def _requests(self, reader: asyncio.StreamReader, link: _Link) -> None:
         while True:
             raw = await _message(reader)
+            if _HEADER.unpack_from(raw)[3] == _COMPRESSED and link.compressors:
+                raw = _opened(raw)
             _, request, _, opcode = _HEADER.unpack_from(raw)
             if opcode == _QUERY:
                 self._query(link, raw, request)
@@ -283,7 +291,9 @@ class MongosDouble(_Server):
 
     def _hello(self, link: _Link, hello: dict[str, Any]) -> dict[str, Any] | None:
         """Make it a mongod's hello; or what is wrong with it."""
-        hello.pop("compression", None)
+        asked = hello.pop("compression", None)
+        if asked is not None:
+            link.compressors = [each for each in asked if each in _COMPRESSORS]
         balanced = bool(hello.pop("loadBalanced", False))
         client = hello.get("client")
         if client is not None and len(bson.encode(client)) > CLIENT_BYTES:
@@ -320,7 +330,8 @@ class MongosDouble(_Server):
             _, _, response_to, opcode = _HEADER.unpack_from(raw)
             asked = link.waiting.pop(response_to, None) or link.asked
             if opcode == _REPLY:
-                link.client.write(_op_reply(self._grid(bson.decode(raw[36:], codec_options=_CODEC)), response_to))
+                document = bson.decode(raw[36:], codec_options=_CODEC)
+                link.client.write(_op_reply(self._grid(link, document), response_to))
             else:
                 assert asked is not None
                 link.client.write(self._reply(link, asked, raw))
@@ -332,7 +343,7 @@ class MongosDouble(_Server):
         _, request, response_to, _ = _HEADER.unpack_from(raw)
         document = bson.decode(raw[start:end], codec_options=_CODEC)
         if asked.name in _HELLOS:
-            document = self._grid(document)
+            document = self._grid(link, document)
         else:
             cursor = document.get("cursor")
             if isinstance(cursor, dict) and cursor.get("id"):
@@ -343,14 +354,16 @@ class MongosDouble(_Server):
         body = struct.pack("<I", flags & ~_CHECKSUM) + b"\0" + bson.encode(document)
         return _framed(body, request, _MSG, response_to)
 
-    def _grid(self, hello: dict[str, Any]) -> dict[str, Any]:
+    def _grid(self, link: _Link, hello: dict[str, Any]) -> dict[str, Any]:
         """A mongod's hello as a mongos says it."""
         if hello.get("ok") != 1:
             return hello
         writable = "isWritablePrimary" if "isWritablePrimary" in hello else "ismaster"
         kept = {name: value for name, value in hello.items() if name not in _OF_SETS}
         service = {"serviceId": self._service_id} if self._balanced else {}
-        return {writable: True, "msg": "isdbgrid", **service, **kept}
+        own = {name: kept.pop(name) for name in tuple(kept) if name in _LAST}
+        compression = {"compression": link.compressors} if link.compressors else {}
+        return {writable: True, "msg": "isdbgrid", **service, **kept, **compression, **own}
 
 
 # --- bytes --------------------------------------------------------------------------------------------------------
@@ -359,6 +372,12 @@ class MongosDouble(_Server):
 async def _message(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readexactly(16)
     return head + await reader.readexactly(_HEADER.unpack(head)[0] - 16)
+
+
+def _opened(raw: bytes) -> bytes:
+    """The message in a compressed one."""
+    opcode, _, compressor = struct.unpack_from("<iiB", raw, 16)
+    return _framed(bytes(decompress(raw[25:], compressor, _MESSAGE_BYTES)), _HEADER.unpack_from(raw)[1], opcode)
 
 
 def _framed(body: bytes, request: int, opcode: int, response_to: int = 0) -> bytes:
