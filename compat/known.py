@@ -89,6 +89,12 @@ SPECIFICATIONS: Final[tuple[Known, ...]] = (
         "A login is answered by wardgate: one that is malformed is code 18, not the code of MongoDB's parser.",
     ),
     Known(
+        r"csot/deprecated-options: socketTimeoutMS is ignored if timeoutMS is set - .*",
+        r".*",
+        "The driver keeps to the socket timeout of one millisecond that it is to ignore, directly as well; its second "
+        "try is answered within it directly, and mostly not through wardgate, which takes about one itself.",
+    ),
+    Known(
         r".*/auth-network-timeout-error: .*",
         r".*",
         "A login is answered by wardgate, so a fail point that delays it delays nothing; those that close the "
