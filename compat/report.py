@@ -41,8 +41,10 @@ _MISSING = """## What could not be had
 
 - The Node driver's and mongosh's own test programs are in no registry; the specifications' files above and the lists
   below stand in for them. mongosh brings the Node driver with it.
-- The database tools are in no registry: name their folder in `WARDGATE_MONGOTOOLS`. What they send (the reads of
-  `mongodump`, the oplog, the writes of `mongorestore`) is in PyMongo's list.
+- The database tools are in no registry (PyPI, npm, Debian): name their folder in `WARDGATE_MONGOTOOLS`. What they send
+  (the reads of `mongodump`, the oplog, the writes of `mongorestore`) is in PyMongo's list.
+- PyMongo 3.13, Node's driver 3 and Debian's drivers for Perl and Java are older than `loadBalanced=true`, so they are
+  not run there.
 - A mongos, and MongoDB 7 and 8: rows for what only they have say that there is none on either side.
 - PyMongo's `test_unix_socket` looks for MongoDB's own socket, `/tmp/mongodb-PORT.sock`. wardgate opens none in a folder
   that is everybody's; `--socket` opens one in a private folder, whose path goes into the same URI. The mongod of the
