@@ -19,6 +19,7 @@ class AuditEntry(BaseModel):
     actor: str = Field(description="An e-mail address, `gateway NAME`, `relay NAME` or `system`.")
     actor_id: str | None = None
     address: str | None = None
+    client: str | None = Field(default=None, description="The program that asked, by its own word (User-Agent).")
     target: str | None = Field(default=None, description="Id of what it happened to.")
     project_id: str | None = None
     details: dict[str, Any] = Field(default_factory=dict, description="Names and non-secret facts, before and after.")

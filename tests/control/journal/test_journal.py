@@ -15,7 +15,7 @@ Client = httpx2.AsyncClient
 V1 = "/api/v1"
 
 
-async def events(client: Client, **asked: str) -> list[dict[str, Any]]:
+async def events(client: Client, /, **asked: str) -> list[dict[str, Any]]:
     answer = await client.get(f"{V1}/audit-events", params=asked)
     assert answer.status_code == 200, answer.text
     items: list[dict[str, Any]] = answer.json()["items"]
@@ -66,6 +66,37 @@ async def test_filters(control: Any, admin: Client, shop: str) -> None:
     assert "project.created" in {each["event"] for each in await events(admin, until=noon)}
     assert {each["project_id"] for each in await events(admin, project_id=shop)} == {shop}
     assert (await admin.get(f"{V1}/audit-events", params={"since": "2030-01-01"})).status_code == 422  # whose midnight?
+
+
+async def test_events_tell_the_program_that_asked_and_are_found_by_it(control: Any, admin: Client) -> None:
+    agents = {
+        "one": "Mozilla/5.0 (X11) Firefox/140.0",
+        "two": "curl/8.5",
+        "three": "x" * 500,
+        "four": "Zilla_\x07%\xe9",
+    }
+    for name, agent in agents.items():
+        headers = {"user-agent": agent.encode("latin-1")}
+        made = await admin.post(f"{V1}/projects", json={"name": name}, headers=headers)  # type: ignore[arg-type]
+        assert made.status_code == 201, made.text
+
+    async def found(**asked: str) -> list[str]:
+        return [each["details"]["name"] for each in await events(admin, event="project", **asked)]
+
+    assert await found(client="firefox/") == ["one"], "whatever its case"
+    assert await found(client="illa") == ["four", "one"]
+    assert await found(client="_") == await found(client="%") == ["four"], "nothing in it is a pattern"
+    clients = {each["details"]["name"]: each["client"] for each in await events(admin, event="project")}
+    assert clients == {"one": agents["one"], "two": "curl/8.5", "three": "x" * 200, "four": "Zilla_?%?"}
+
+
+async def test_events_are_found_by_where_they_came_from(control: Any, admin: Client, shop: str) -> None:
+    token = admin.headers["authorization"].removeprefix("Bearer ")
+    async with control.client(token, address="198.51.100.7") as elsewhere:
+        await elsewhere.post(f"{V1}/projects", json={"name": "far"})
+    assert [each["details"]["name"] for each in await events(admin, address="198.51.100.7")] == ["far"]
+    assert await events(admin, address="198.51.100") == []
+    assert {each["address"] for each in await events(admin, address="192.0.2.1")} == {"192.0.2.1"}
 
 
 async def test_readers_of_a_project_see_that_project(control: Any, admin: Client, shop: str) -> None:

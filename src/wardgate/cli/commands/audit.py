@@ -19,6 +19,8 @@ from ..settings import Settings
 @click.option("--by", metavar="WHO", help="Of this actor: e-mail address, `gateway NAME`, or id.")
 @click.option("--event", metavar="NAME", help="Of this kind, as `user.created`, or as `user` for all of them.")
 @click.option("--target", metavar="ID", help="On the thing with this id.")
+@click.option("--address", metavar="ADDRESS", help="From this address.")
+@click.option("--client", metavar="TEXT", help="By a program that calls itself so, or in part so, as `Firefox`.")
 @click.option("--since", metavar="TIME", help="From then on, as 2026-11-23T22:00:00Z.")
 @click.option("--until", metavar="TIME", help="Before then.")
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="The most events.")
@@ -30,6 +32,8 @@ def list_(
     by: str | None,
     event: str | None,
     target: str | None,
+    address: str | None,
+    client: str | None,
     since: str | None,
     until: str | None,
     limit: int,
@@ -37,16 +41,17 @@ def list_(
 ) -> None:
     """List what was done in the control plane, newest first."""
     filters = {
-        "project_id": project_id, "by": by, "event": event, "target": target, "since": since, "until": until
+        "project_id": project_id, "by": by, "event": event, "target": target, "address": address, "client": client,
+        "since": since, "until": until,
     }  # fmt: skip
     asked = {name: value for name, value in filters.items() if value is not None} | {"limit": min(limit, 1_000)}
-    with settings.api() as client:
-        entries = list(islice(client.pages("/audit-events", AuditEntry, asked), limit))
+    with settings.api() as api:
+        entries = list(islice(api.pages("/audit-events", AuditEntry, asked), limit))
     print_list(
         entries,
         as_json,
-        ("TIME", "WHO", "EVENT", "TARGET", "FROM", "DETAILS"),
-        lambda e: (when(e.at), e.actor, e.event, e.target or "–", e.address or "–", _details(e)),
+        ("TIME", "WHO", "EVENT", "TARGET", "FROM", "CLIENT", "DETAILS"),
+        lambda e: (when(e.at), e.actor, e.event, e.target or "–", e.address or "–", e.client or "–", _details(e)),
         empty="Nothing was found.",
     )
 

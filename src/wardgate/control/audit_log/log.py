@@ -28,12 +28,14 @@ _BATCH = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Who did it, from where. `actor` is what a person reads: an e-mail address, or `gateway near-db`."""
+    """Who did it, from where. `actor` is what a person reads: an e-mail address, or `gateway near-db`;
+    `client` is the program that asked, by its own word."""
 
     actor: str
     actor_id: str | None = None
     address: str | None = None
     request_id: str | None = None
+    client: str | None = None
 
 
 SYSTEM = Cause(actor="system")
@@ -67,6 +69,7 @@ class AuditLog:
             actor=cause.actor,
             address=cause.address,
             request_id=cause.request_id,
+            client=cause.client,
             target=target,
             project_id=project_id,
             details=dict(details or {}),
@@ -95,7 +98,10 @@ class AuditLog:
 
 
 def digest(row: AuditEvent) -> bytes:
-    """SHA-256 over the row in one canonical form: a JSON array of its columns in the order below."""
+    """SHA-256 over the row in one canonical form: a JSON array of its columns in the order below.
+
+    A row without a client has one element less: so were all rows before there was the column.
+    """
     fields = [
         row.seq,
         _canonical_time(row.at),
@@ -108,6 +114,7 @@ def digest(row: AuditEvent) -> bytes:
         row.project_id,
         row.details,
         row.previous.hex(),
+        *([] if row.client is None else [row.client]),
     ]
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).digest()

@@ -14,7 +14,10 @@ _SEQ = BigInteger().with_variant(Integer, "sqlite")
 
 
 class AuditEvent(Base):
-    """One event. `hash` is over every other column and over the hash of the row before (`log.digest`)."""
+    """One event. `hash` is over every other column and over the hash of the row before (`log.digest`).
+
+    `client` is what the program that asked calls itself; nothing vouches for it.
+    """
 
     __tablename__ = "audit_events"
 
@@ -25,6 +28,7 @@ class AuditEvent(Base):
     actor: Mapped[str]
     address: Mapped[str | None]
     request_id: Mapped[str | None]
+    client: Mapped[str | None] = mapped_column(default=None)
     target: Mapped[str | None] = mapped_column(index=True)
     project_id: Mapped[str | None] = mapped_column(index=True)
     details: Mapped[dict[str, Any]]

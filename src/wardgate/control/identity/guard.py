@@ -12,7 +12,7 @@ dependency that has the same `permission` attribute.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from fastapi import Request
 
@@ -20,6 +20,8 @@ from ...api.problems import ProblemCode, ProblemError
 from ..audit_log import Cause
 from .actor import Actor, Scope, refusal
 from .permissions import Permission
+
+_MOST_OF_A_CLIENT: Final = 200  # characters: browsers need about 120
 
 
 class Authenticator(Protocol):
@@ -69,4 +71,11 @@ def cause_of(request: Request, *, actor: str = "nobody", actor_id: str | None = 
         actor_id=actor_id,
         address=request.scope.get("wardgate.address"),
         request_id=request.scope.get("wardgate.request_id"),
+        client=client_of(request),
     )
+
+
+def client_of(request: Request) -> str | None:
+    """What the program that asks calls itself: printable ASCII, and short, whatever it sent."""
+    said = request.headers.get("user-agent", "").strip()[:_MOST_OF_A_CLIENT]
+    return "".join(sign if " " <= sign <= "~" else "?" for sign in said) or None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -226,7 +226,7 @@ class IdentityService:
         return user, await self._second(user, cause, answer, HalfSignedIn(user.id, mark_of(user)))
 
     async def _second(self, user: UserRow, cause: Cause, answer: MfaAnswer | None, half: HalfSignedIn) -> Proof:
-        cause = Cause(user.email, user.id, cause.address, cause.request_id)
+        cause = replace(cause, actor=user.email, actor_id=user.id)
         shown = half.second_factor
         if not shown and self.second_factor is not None:
             shown = await self.second_factor(user.id, user.email, cause, answer)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -135,7 +135,7 @@ class SignInService:
             "second_factor": row.second_factor,
             "approved_by": row.approved_by,
         }
-        who = Cause(user.email, user.id, cause.address, cause.request_id)
+        who = replace(cause, actor=user.email, actor_id=user.id)
         await self._audit_log.append(session, who, Event.USER_LOGGED_IN, user.id, details=details)
         return row
 
@@ -152,7 +152,7 @@ class SignInService:
             held = await store.bindings(session, user.id, now)
         if sign_in.used_at is None or now - sign_in.used_at >= _NOTED:
             await self._note_use(sign_in, row, cause, now)
-        cause = Cause(user.email, user.id, cause.address, cause.request_id)
+        cause = replace(cause, actor=user.email, actor_id=user.id)
         return Actor(user.id, user.email, sign_in.id, cause, held)
 
     async def _note_use(self, sign_in: SignInRow, token: TokenRow, cause: Cause, now: datetime) -> None:

@@ -31,9 +31,14 @@ def build(journal: JournalService) -> APIRouter:
         target: Annotated[str | None, Query(max_length=64, description="On the thing with this id.")] = None,
         since: AwareDatetime | None = None,
         until: AwareDatetime | None = None,
+        address: Annotated[str | None, Query(max_length=64, description="From this address.")] = None,
+        client: Annotated[
+            str | None, Query(max_length=200, description="By a program that calls itself so, or in part so.")
+        ] = None,
     ) -> Page[AuditEntry]:
         """Who did what to what, newest first, of the places that you may read."""
-        return await journal.page(actor, Filter(project_id, by, event, target, since, until), page)
+        wanted = Filter(project_id, by, event, target, since, until, address, client)
+        return await journal.page(actor, wanted, page)
 
     @router.get("/verification", dependencies=[Depends(requires(Permission.ORGANISATION_AUDIT_VERIFY))])
     async def verify_events() -> JournalVerification:

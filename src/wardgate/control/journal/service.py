@@ -67,6 +67,7 @@ def _describe(row: AuditEvent) -> AuditEntry:
         actor=row.actor,
         actor_id=row.actor_id,
         address=row.address,
+        client=row.client,
         target=row.target,
         project_id=row.project_id,
         details=row.details,

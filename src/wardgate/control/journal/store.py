@@ -14,7 +14,8 @@ from ..audit_log.model import AuditEvent
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What is looked for; None is any. `event` may be the first part of a name: `user` finds `user.created`."""
+    """What is looked for; None is any. `event` may be the first part of a name: `user` finds `user.created`; `client`
+    any part of one."""
 
     project_id: str | None = None
     actor: str | None = None
@@ -22,6 +23,8 @@ class Filter:
     target: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    address: str | None = None
+    client: str | None = None
 
 
 async def newest(
@@ -52,6 +55,10 @@ def _conditions(wanted: Filter) -> list[ColumnElement[bool]]:
         found.append(AuditEvent.at >= wanted.since)
     if wanted.until is not None:
         found.append(AuditEvent.at < wanted.until)
+    if wanted.address is not None:
+        found.append(AuditEvent.address == wanted.address)
+    if wanted.client is not None:
+        found.append(AuditEvent.client.icontains(wanted.client, autoescape=True))
     return found
 
 

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import hashlib
 from collections.abc import Coroutine
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -156,7 +157,7 @@ class MailLinks:
             await session.delete(link)
             row.password_hash = hashed
             await identities.revoke_sign_ins(session, row.id, self._sources.now())
-            who = Cause(row.email, row.id, cause.address, cause.request_id)
+            who = replace(cause, actor=row.email, actor_id=row.id)
             details = {"email": row.email, "by": link.kind.value}
             await self._audit_log.append(session, who, Event.USER_PASSWORD_CHANGED, row.id, details=details)
         self._redeeming.give_back(network)

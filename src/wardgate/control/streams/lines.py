@@ -94,6 +94,7 @@ def of_event(event: AuditEvent) -> Line:
         "actor": event.actor,
         "actor_id": event.actor_id,
         "address": event.address,
+        "client": event.client,
         "request_id": event.request_id,
         "target": event.target,
         "project_id": event.project_id,

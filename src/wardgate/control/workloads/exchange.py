@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -139,7 +139,7 @@ class TokenExchange:
         refused: ProblemError | None = None
         async with self._database.write() as session:
             row = await self._standing(session, shown, now)
-            who = Cause(row.name, row.id, cause.address, cause.request_id)
+            who = replace(cause, actor=row.name, actor_id=row.id)
             scopes = self._scopes(row, body)
             if not comes_from(row.networks, cause.address):
                 refused = network_refused(row.name, cause.address)

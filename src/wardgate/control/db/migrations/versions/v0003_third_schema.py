@@ -421,6 +421,9 @@ def upgrade() -> None:
     with op.batch_alter_table("stream_positions", schema=None) as batch_op:
         batch_op.create_index("ix_stream_positions_waiting", ["stream_id", "waiting", "since"], unique=False)
 
+    with op.batch_alter_table("audit_events", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("client", sa.String(), nullable=True))
+
     with op.batch_alter_table("gateway_instances", schema=None) as batch_op:
         batch_op.add_column(sa.Column("carried", sa.Integer(), server_default="0", nullable=False))
         batch_op.add_column(sa.Column("link_node", sa.String(), nullable=True))
@@ -451,10 +454,10 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_role_bindings_group_id"), ["group_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_role_bindings_service_id"), ["service_id"], unique=False)
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
         )
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
         )
 
     with op.batch_alter_table("sessions", schema=None) as batch_op:
@@ -513,8 +516,8 @@ def downgrade() -> None:
         batch_op.drop_column("address")
 
     with op.batch_alter_table("role_bindings", schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f("fk_role_bindings_group_id"), type_="foreignkey")
         batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
+        batch_op.drop_constraint(batch_op.f("fk_role_bindings_group_id"), type_="foreignkey")
         batch_op.drop_index(batch_op.f("ix_role_bindings_service_id"))
         batch_op.drop_index(batch_op.f("ix_role_bindings_group_id"))
         batch_op.alter_column("user_id", existing_type=sa.VARCHAR(), nullable=False)
@@ -534,6 +537,9 @@ def downgrade() -> None:
         batch_op.drop_column("linked_until")
         batch_op.drop_column("link_node")
         batch_op.drop_column("carried")
+
+    with op.batch_alter_table("audit_events", schema=None) as batch_op:
+        batch_op.drop_column("client")
 
     with op.batch_alter_table("stream_positions", schema=None) as batch_op:
         batch_op.drop_index("ix_stream_positions_waiting")
