@@ -80,6 +80,17 @@ def test_whom_it_hits() -> None:
     assert times(commands, "find") == times(commands, "hello") == [False] * 5  # the server sees to these itself
 
 
+def test_what_the_server_fails_by_the_same_fail_point_uses_it_up_too() -> None:
+    """`{times: 2}` of ping and saslContinue: the server fails the ping, and one login is left."""
+    faults = told({"times": 2}, {**CLOSES, "failCommands": ["ping", "saslContinue"], "appName": "mine"})
+    faults.passed("ping", "other")
+    faults.passed("find", "mine")
+    faults.passed("ping", "mine")
+    assert times(faults, "saslContinue", "mine") == [True, False, False, False, False]
+    faults.passed("ping", "mine")
+    assert times(faults, "saslContinue", "mine") == [False] * 5
+
+
 def test_the_newest_one_counts() -> None:
     faults = told("alwaysOn", CLOSES)
     faults.configured(bson.encode({"configureFailPoint": "other", "mode": "off"}))

@@ -317,6 +317,7 @@ class ProxyConnection(Streaming):
         if refusal is not None:
             self._deny(command, refusal.rule, refusal.code, refusal.message, out, refusal.labels)
             return
+        self._rules.faults.passed(command.name, self._ledger.client_app)
         self._turn = turn = Turn(command.request, command, None, now)
         turn.compressor = compressor
         if command.name == failpoint.COMMAND:

@@ -4,6 +4,9 @@
 kin as well. The server takes such a fail point and keeps it, but a login never reaches it (see `login`), so what the
 server would have done to the login is done by the gateway: the connection closes, or the error is answered.
 
+A fail point that names other commands beside counts those as well, where they go to the server (`passed`), as the
+server counts them: both use up the same number of times.
+
 What it is not: a switch of ours. It counts only what the server itself took, so a server without test commands has none
 of it, and it holds for one access session. A delay and a probability are not imitated.
 
@@ -38,13 +41,14 @@ class Fault:
 class LoginFaults:
     """The fail point of one access session, as far as it is about logins."""
 
-    __slots__ = ("_app_name", "_commands", "_fault", "_left", "_skip")
+    __slots__ = ("_app_name", "_commands", "_fault", "_left", "_others", "_skip")
 
     def __init__(self) -> None:
         self._clear()
 
     def _clear(self) -> None:
         self._commands: frozenset[str] = frozenset()
+        self._others: frozenset[str] = frozenset()  # that the server fails by the same fail point
         self._fault = Fault(closes=False)
         self._left: int | None = 0  # how often it still happens; None: always
         self._skip = 0
@@ -71,22 +75,33 @@ class LoginFaults:
         if not closes and not (code and 0 < code <= _CODE_MAX):
             return
         self._left, self._skip = _mode(body, fields.get(b"mode"))
-        self._commands = LOGIN_COMMANDS.intersection(_texts(body, inner.get(b"failCommands")))
+        named = frozenset(_texts(body, inner.get(b"failCommands")))
+        self._commands = named & LOGIN_COMMANDS
+        self._others = named - LOGIN_COMMANDS if self._commands else frozenset()
         self._app_name = _text(body, inner.get(b"appName"))
         self._fault = Fault(closes, code or 0, tuple(_texts(body, inner.get(b"errorLabels"))))
 
     def strike(self, name: str, app_name: str | None) -> Fault | None:
         """What happens to the login command `name` of a client that calls itself `app_name`; it counts as one time."""
-        if name not in self._commands or self._left == 0:
-            return None
+        return self._fault if name in self._commands and self._counts(app_name) else None
+
+    def passed(self, name: str, app_name: str | None) -> None:
+        """The command `name` goes to the server, which counts it if it is one of the fail point's."""
+        if name in self._others:
+            self._counts(app_name)
+
+    def _counts(self, app_name: str | None) -> bool:
+        """One of its commands came: whether it fails."""
+        if self._left == 0:
+            return False
         if self._app_name is not None and self._app_name != (app_name or ""):
-            return None
+            return False
         if self._skip:
             self._skip -= 1
-            return None
+            return False
         if self._left is not None:
             self._left -= 1
-        return self._fault
+        return True
 
 
 def _mode(body: bytes, mode: _Field | None) -> tuple[int | None, int]:
