@@ -52,3 +52,16 @@ def test_a_long_name_is_cut_as_in_the_handshake() -> None:
     assert isinstance(data, dict)
     assert len(data["appName"]) == 128
     assert data["appName"].startswith(f"{US}|mmm")
+
+
+def test_logins_are_failed_here_and_not_at_the_server() -> None:
+    """There the same names would hit the gateway's own login."""
+    raw = _message({"mode": {"times": 2}, "data": {"failCommands": ["ping", "saslContinue"], "closeConnection": True}})
+    expected = _body(raw)
+    expected["data"] = {"failCommands": ["ping"], "closeConnection": True}
+    assert _body(attributed(parse_request(raw), US)) == expected
+    only = _message({"mode": "alwaysOn", "data": {"failCommands": ["saslStart"], "appName": "mine"}})
+    assert _body(attributed(parse_request(only), US))["data"] == {"failCommands": [], "appName": f"{US}|mine"}
+    for odd in (["ping", 5], "saslStart", []):
+        message = _message({"mode": "off", "data": {"failCommands": odd}})
+        assert attributed(parse_request(message), US) is message
