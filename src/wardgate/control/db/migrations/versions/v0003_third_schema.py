@@ -454,10 +454,10 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_role_bindings_group_id"), ["group_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_role_bindings_service_id"), ["service_id"], unique=False)
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
         )
         batch_op.create_foreign_key(
-            batch_op.f("fk_role_bindings_group_id"), "groups", ["group_id"], ["id"], ondelete="CASCADE"
+            batch_op.f("fk_role_bindings_service_id"), "services", ["service_id"], ["id"], ondelete="CASCADE"
         )
 
     with op.batch_alter_table("sessions", schema=None) as batch_op:
@@ -516,8 +516,8 @@ def downgrade() -> None:
         batch_op.drop_column("address")
 
     with op.batch_alter_table("role_bindings", schema=None) as batch_op:
-        batch_op.drop_constraint(batch_op.f("fk_role_bindings_group_id"), type_="foreignkey")
         batch_op.drop_constraint(batch_op.f("fk_role_bindings_service_id"), type_="foreignkey")
+        batch_op.drop_constraint(batch_op.f("fk_role_bindings_group_id"), type_="foreignkey")
         batch_op.drop_index(batch_op.f("ix_role_bindings_service_id"))
         batch_op.drop_index(batch_op.f("ix_role_bindings_group_id"))
         batch_op.alter_column("user_id", existing_type=sa.VARCHAR(), nullable=False)
